@@ -1,0 +1,213 @@
+"""Librarian: the one object that pages, routes and commands talk to. One line a capability."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+
+from librarian.answers import Answer
+from librarian.documents import Admission
+from librarian.errors import LibrarianError, NotReady
+from librarian.health import Check, doctor
+from librarian.indexing import Indexing
+from librarian.intake import admit_file, admit_text, files_in
+from librarian.knowledge import Graph
+from librarian.library import Library
+from librarian.logbook import Logbook
+from librarian.models.protocol import Message, Model
+from librarian.portal import Portal
+from librarian.rooms import Rooms, open_rooms, stale
+from librarian.settings import Settings
+from librarian.snapshot import Snapshot
+from librarian.verify import Row, success_table
+from librarian.views import GraphRequest, GraphViews
+
+OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
+
+
+class Librarian:
+    """An open library. Its methods block briefly and may be called from any thread."""
+
+    def __init__(self, settings: Settings, library: Library, model: Model | None = None) -> None:
+        self.settings = settings
+        self._library = library
+        self._logbook = Logbook(library.log)
+        self._portal = Portal()
+        self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
+        self._views = GraphViews()
+
+    @classmethod
+    def open(
+        cls, settings: Settings, *, address: str = "", model: Model | None = None
+    ) -> Librarian:
+        """Takes the home and begins to open what is in it; interrupted work goes on at once.
+
+        Raises:
+            LibraryError: the home cannot be used, or another process has it.
+        """
+        library = Library.open(settings.home, address=address)
+        try:
+            return cls(settings, library, model)
+        except BaseException:
+            library.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the work, keeps what it has, gives the home back."""
+        self._portal.close()
+        self._logbook.close()
+        self._library.close()
+
+    def wait_ready(self, timeout_s: float = OPEN_TIMEOUT_S) -> None:
+        """Waits until LightRAG is open.
+
+        Raises:
+            LibrarianError: it could not be opened; the reason.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._rooms.settled.is_set() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._portal.call(self._rooms.engine_ready)
+
+    def snapshot(self) -> Snapshot:
+        """The state of everything; never waits."""
+        return stale(self._rooms.snapshot, time.monotonic())
+
+    def add_file(self, name: str, data: bytes, *, replace: bool = False) -> Admission:
+        """Takes a file into the library and queues it."""
+        return self._admitted(admit_file(self._library, name, data, replace=replace))
+
+    def add_text(self, name: str, text: str, *, replace: bool = False) -> Admission:
+        """Takes a text into the library and queues it."""
+        return self._admitted(admit_text(self._library, name, text, replace=replace))
+
+    def add_path(self, path: Path, *, replace: bool = False) -> Iterator[Admission]:
+        """Takes a file or every file of a folder on this machine.
+
+        Raises:
+            LibrarianError: there is nothing at this path, or it cannot be read.
+        """
+        try:
+            found = list(files_in(path.expanduser()))
+        except OSError as exc:
+            raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
+        if not found:
+            raise LibrarianError(f"{path} is neither a .txt or .md file nor a folder with some.")
+        for name, file in found:
+            try:
+                yield self.add_file(name, file.read_bytes(), replace=replace)
+            except OSError as exc:
+                raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
+
+    def pause(self, doc: str) -> None:
+        """Stops a document and keeps what was paid for."""
+        self._portal.call(self._queue.pause, doc)
+
+    def retry(self, doc: str) -> None:
+        """Queues a failed or paused document again."""
+        self._portal.call(self._queue.retry, doc)
+
+    def delete(self, doc: str) -> None:
+        """Takes a document and what only it said out of the library."""
+        self._portal.call(self._queue.delete, doc)
+
+    def clear_cache(self) -> None:
+        """Empties LightRAG's cache of answers; indexing anew then asks the model again."""
+        self._portal.call(self._rooms.clear_answers)
+
+    def ask(
+        self, question: str, mode: str = "mix", history: Sequence[Message] = ()
+    ) -> AnswerStream:
+        """Asks a question; iterate the result for the text as it comes."""
+        return AnswerStream(self._portal, self._rooms, question, mode, tuple(history))
+
+    def graph(self) -> Graph:
+        """The whole knowledge graph."""
+        return self._portal.call(self._rooms.graph)
+
+    def graph_page(self, request: GraphRequest) -> str:
+        """An HTML page with a view of the graph; computed on the calling thread, then kept."""
+        return self._views.page(self.graph(), request)
+
+    def find_entities(self, text: str, limit: int = 20) -> tuple[str, ...]:
+        """Names of entities like `text`."""
+        return self._views.search(self.graph(), text, limit)
+
+    def doctor(self) -> tuple[Check, ...]:
+        """Looks at everything that the work needs."""
+        model = self.snapshot().model
+        return self._portal.call(
+            doctor, self._library, self.settings, model.backend if model else ""
+        )
+
+    def verify(self) -> tuple[Row, ...]:
+        """The success table."""
+        seconds = self._portal.call(self._seconds)
+        return success_table(self._library, self.snapshot(), seconds)
+
+    @property
+    def portal(self) -> Portal:
+        """The way to the loop, for routes that await."""
+        return self._portal
+
+    def _admitted(self, admission: Admission) -> Admission:
+        self._portal.call(self._nudge)
+        return admission
+
+    async def _nudge(self) -> None:
+        if self._rooms.indexing is not None:
+            self._rooms.indexing.nudge()
+
+    async def _seconds(self) -> dict[str, float]:
+        return await (await self._rooms.engine_ready()).times()
+
+    @property
+    def _queue(self) -> Indexing:
+        if self._rooms.indexing is None:
+            self._portal.call(self._rooms.engine_ready)  # raises the reason
+            raise NotReady
+        return self._rooms.indexing
+
+
+class AnswerStream:
+    """An answer on its way: iterate it for pieces of text, then read `answer`."""
+
+    def __init__(
+        self, portal: Portal, rooms: Rooms, question: str, mode: str, history: tuple[Message, ...]
+    ) -> None:
+        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._rooms = rooms
+        self._future: Future[Answer] = portal.start(self._ask, question, mode, history)
+        self._future.add_done_callback(lambda _: self._pieces.put(None))
+
+    def __iter__(self) -> Iterator[str]:
+        while (piece := self._pieces.get()) is not None:
+            yield piece
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; waits for it.
+
+        Raises:
+            LibrarianError: it could not be given; the reason.
+        """
+        try:
+            return self._future.result()
+        except CancelledError as exc:
+            raise LibrarianError("The answer was stopped.") from exc
+
+    def stop(self) -> None:
+        """Ends the answer, and the model's work on it."""
+        self._future.cancel()
+
+    async def _ask(self, question: str, mode: str, history: tuple[Message, ...]) -> Answer:
+        await self._rooms.engine_ready()
+        assert self._rooms.answers is not None  # open together with the engine
+        return await self._rooms.answers.ask(question, mode, history, self._heard)
+
+    def _heard(self, piece: str) -> None:
+        if piece:
+            self._pieces.put(piece)

@@ -1,0 +1,154 @@
+"""The list of documents, in SQLite: every change is on disk before it is answered."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from librarian.documents import Document, Status
+from librarian.errors import LibraryError, UnknownDocument
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, status TEXT NOT NULL,
+    bytes INTEGER NOT NULL, characters INTEGER NOT NULL, language TEXT NOT NULL,
+    file TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
+    place REAL NOT NULL, chunks_total INTEGER NOT NULL, chunks_done INTEGER NOT NULL,
+    chunks_saved INTEGER NOT NULL, entities INTEGER NOT NULL, relations INTEGER NOT NULL,
+    elapsed_s REAL NOT NULL, warnings TEXT NOT NULL, error TEXT);
+CREATE INDEX IF NOT EXISTS documents_queue ON documents (status, place);
+CREATE TABLE IF NOT EXISTS duplicates (
+    name TEXT NOT NULL, doc_id TEXT NOT NULL, PRIMARY KEY (name, doc_id));
+CREATE TABLE IF NOT EXISTS deletions (doc_id TEXT PRIMARY KEY);
+"""
+_COLUMNS = tuple(field.name for field in fields(Document))
+
+
+class Catalogue:
+    """The documents of a library. Methods block; every one may be called from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._guard = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as exc:
+            raise LibraryError(f"{path} could not be opened: {exc}.") from exc
+
+    def close(self) -> None:
+        """Closes the file."""
+        with self._guard:
+            self._db.close()
+
+    def all(self) -> tuple[Document, ...]:
+        """Every document, oldest first."""
+        with self._reading() as db:
+            rows = db.execute("SELECT * FROM documents ORDER BY created_at, place").fetchall()
+        return tuple(_document(row) for row in rows)
+
+    def get(self, id_or_name: str) -> Document:
+        """One document by its id or its name.
+
+        Raises:
+            UnknownDocument: there is none.
+        """
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT * FROM documents WHERE id = ? OR name = ?",
+                (id_or_name, id_or_name.replace("/", "∕")),
+            ).fetchone()
+        if row is None:
+            raise UnknownDocument(f"{id_or_name!r}:")
+        return _document(row)
+
+    def find(self, *, doc_id: str, name: str) -> tuple[Document | None, Document | None]:
+        """The documents with this id and with this name, where there are such."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT * FROM documents WHERE id = ? OR name = ?", (doc_id, name)
+            ).fetchall()
+        found = [_document(row) for row in rows]
+        by_id = next((each for each in found if each.id == doc_id), None)
+        return by_id, next((each for each in found if each.name == name), None)
+
+    def put(self, document: Document) -> None:
+        """Adds a document or takes its new state."""
+        values = asdict(document) | {"warnings": json.dumps(document.warnings)}
+        marks = ", ".join(f":{name}" for name in _COLUMNS)
+        changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+        with self._reading() as db:
+            db.execute(
+                f"INSERT INTO documents ({', '.join(_COLUMNS)}) VALUES ({marks}) "
+                f"ON CONFLICT (id) DO UPDATE SET {changes}",
+                values,
+            )
+
+    def remove(self, doc_id: str) -> None:
+        """Takes a document off the list, and notes that the graph still has to forget it."""
+        with self._reading() as db:
+            db.execute("INSERT OR IGNORE INTO deletions VALUES (?)", (doc_id,))
+            db.execute("DELETE FROM documents WHERE id = ?", (doc_id,))
+            db.execute("DELETE FROM duplicates WHERE doc_id = ?", (doc_id,))
+
+    def queue(self) -> tuple[Document, ...]:
+        """What waits, next first; what was being processed when the process ended comes before."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT * FROM documents WHERE status IN (?, ?) ORDER BY status DESC, place",
+                (Status.PROCESSING, Status.PENDING),
+            ).fetchall()
+        return tuple(_document(row) for row in rows)
+
+    def deletions(self) -> tuple[str, ...]:
+        """Ids of removed documents that the graph has not forgotten yet."""
+        with self._reading() as db:
+            return tuple(row[0] for row in db.execute("SELECT doc_id FROM deletions"))
+
+    def deleted(self, doc_id: str) -> None:
+        """Notes that the graph has forgotten a document."""
+        with self._reading() as db:
+            db.execute("DELETE FROM deletions WHERE doc_id = ?", (doc_id,))
+
+    def last_place(self) -> float:
+        """The highest place in the queue."""
+        with self._reading() as db:
+            return float(db.execute("SELECT coalesce(max(place), 0) FROM documents").fetchone()[0])
+
+    def note_duplicate(self, name: str, doc_id: str) -> None:
+        """Remembers that a text was offered again under a name."""
+        with self._reading() as db:
+            db.execute("INSERT OR IGNORE INTO duplicates VALUES (?, ?)", (name, doc_id))
+
+    def duplicates(self) -> int:
+        """How many were offered again."""
+        with self._reading() as db:
+            return int(db.execute("SELECT count(*) FROM duplicates").fetchone()[0])
+
+    def any_indexed(self) -> bool:
+        """Whether any document was ever handed to the models."""
+        with self._reading() as db:
+            row = db.execute("SELECT 1 FROM documents WHERE chunks_total > 0 LIMIT 1").fetchone()
+        return row is not None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._guard:
+            try:
+                yield self._db
+            except sqlite3.Error as exc:
+                raise LibraryError(f"The library's journal.sqlite3: {exc}.") from exc
+
+
+def _document(row: sqlite3.Row) -> Document:
+    values = dict(row)
+    values["status"] = Status(values["status"])
+    values["warnings"] = tuple(json.loads(values["warnings"]))
+    return Document(**values)

@@ -1,0 +1,478 @@
+"""LightRAG, opened, fed and asked on one loop; its words and exceptions end here."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from librarian.calls import Calls
+from librarian.chunking import chunks_of
+from librarian.desk import LANGUAGE_MARK, Desk
+from librarian.documents import Document, Status
+from librarian.errors import EmbeddingMismatch, EngineError
+from librarian.knowledge import Entity, Graph, Relation
+from librarian.models.protocol import Message
+from librarian.settings import Settings
+from librarian.signals import Signal, signal_in
+from librarian.tokens import PieceTokenizer
+
+if TYPE_CHECKING:
+    from lightrag import LightRAG
+
+log = logging.getLogger(__name__)
+
+NEVER_S = 30 * 24 * 3600  # LightRAG kills calls that are still alive; ours are watched elsewhere
+DOCUMENTS_AT_ONCE = 2  # the second one's calls fill the slots while the first is merged
+POLL_S = 0.1
+# LightRAG allows 100 records a chunk; on an 8B model that is minutes, and longer than its context.
+RECORDS = 50
+ENTITIES = 25
+MODES = ("mix", "hybrid", "local", "global", "naive")
+_GRAPH_SEPARATOR = "<SEP>"
+_USER_QUERY = "\n\n---User Query---\n\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A chunk that was found for a question, under the number it is cited by."""
+
+    number: int
+    document: str
+    chunk: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """What the library holds for a question, and the prompt that asks the model to use it."""
+
+    messages: tuple[Message, ...]
+    passages: tuple[Passage, ...]
+    entities: tuple[str, ...]
+    relations: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexed:
+    """How LightRAG ended with a document."""
+
+    status: Status
+    chunks: int
+    entities: int
+    relations: int
+    error: str | None
+
+
+class Engine:
+    """An open LightRAG. Every method runs on the loop that opened it."""
+
+    def __init__(self, rag: LightRAG, desk: Desk, calls: Calls) -> None:
+        self._rag = rag
+        self._desk = desk
+        self._calls = calls
+        self._work = anyio.Event()
+        self._version = 0
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the graph does."""
+        return f"{self._rag.workspace}-{self._version}"
+
+    def was_asked(self, doc_id: str, chunk: int) -> bool:
+        """Whether a chunk went to the model in this run."""
+        return self._desk.was_asked(doc_id, chunk)
+
+    async def index(self, document: Document, text: str) -> Indexed:
+        """Puts a document through LightRAG, from chunking to saved.
+
+        Raises:
+            EngineError: LightRAG refused it; its failures come back as `Indexed.error`.
+        """
+        from lightrag.utils import sanitize_text_for_encoding
+
+        plain = sanitize_text_for_encoding(text)
+        self._desk.expect(document, plain)
+        with _translated():
+            await self._enqueue(document, plain)
+            self._work.set()
+            row = await self._ended(document)
+        self._version += 1
+        return await self._indexed(document.id, row)
+
+    async def run(self) -> None:
+        """LightRAG's pipeline, whenever there is something for it; ends when cancelled."""
+        while True:
+            await self._work.wait()
+            self._work = anyio.Event()
+            try:
+                await self._rag.apipeline_process_enqueue_documents()
+            except Exception:
+                # The documents themselves say how they ended; this is LightRAG's own trouble.
+                log.exception("LightRAG's pipeline stopped. It is started again.")
+                await anyio.sleep(1)
+                self._work.set()
+
+    async def delete(self, doc_id: str) -> None:
+        """Takes a document out of the graph, the vectors and the statuses.
+
+        Call it while nothing is being indexed.
+
+        Raises:
+            EngineError: LightRAG refused or failed.
+        """
+        with _translated():
+            if await self._rag.doc_status.get_by_id(doc_id) is None:
+                return
+            result = await self._rag.adelete_by_doc_id(doc_id, delete_llm_cache=False)
+        if result.status not in ("success", "not_found"):
+            raise EngineError(f"{result.message}")
+        self._version += 1
+
+    async def forget_answers(self) -> None:
+        """Empties LightRAG's cache of model answers."""
+        with _translated():
+            await self._rag.aclear_cache()
+
+    async def retrieve(
+        self, question: str, mode: str, history: tuple[Message, ...] = ()
+    ) -> Retrieval | None:
+        """What the library holds for a question; None when it holds nothing.
+
+        Raises:
+            EngineError: the search failed.
+        """
+        from lightrag import QueryParam
+
+        param = QueryParam(
+            mode=mode,
+            only_need_prompt=True,
+            enable_rerank=False,
+            conversation_history=[{"role": m.role, "content": m.content} for m in history],
+        )
+        with _translated():
+            found = await self._rag.aquery_llm(question, param)
+        if found["status"] != "success":
+            if found["metadata"].get("failure_reason") == "no_results":
+                return None
+            raise EngineError(str(found["message"]))
+        prompt = found["llm_response"]["content"] or ""
+        system, mark, asked = prompt.rpartition(_USER_QUERY)
+        if not mark:
+            return None
+        data = found["data"]
+        return Retrieval(
+            messages=(
+                Message(role="system", content=system),
+                *history,
+                Message(role="user", content=asked),
+            ),
+            passages=tuple(_passages(data["chunks"])),
+            entities=tuple(each["entity_name"] for each in data["entities"]),
+            relations=tuple((each["src_id"], each["tgt_id"]) for each in data["relationships"]),
+        )
+
+    async def graph(self) -> Graph:
+        """The whole graph as it is now."""
+        version = self.version
+        with _translated():
+            nodes = await self._rag.chunk_entity_relation_graph.get_all_nodes()
+            edges = await self._rag.chunk_entity_relation_graph.get_all_edges()
+        return await to_thread.run_sync(_graph, nodes, edges, version)
+
+    async def chunk_text(self, chunk: str) -> str | None:
+        """The text of a chunk, by its id."""
+        row = await self._rag.text_chunks.get_by_id(chunk)
+        return None if row is None else str(row["content"])
+
+    async def counts(self, doc_id: str) -> Indexed | None:
+        """How LightRAG stands with a document; None when it does not know it."""
+        row = await self._rag.doc_status.get_by_id(doc_id)
+        return None if row is None else await self._indexed(doc_id, row)
+
+    async def times(self) -> dict[str, float]:
+        """Seconds from start to end of processing of each processed document, by LightRAG's book."""
+        rows = await self._rag.doc_status.get_docs_by_statuses([_doc_status("processed")])
+        return {doc_id: _processing_s(row) for doc_id, row in rows.items()}
+
+    async def save_answers(self) -> None:
+        """Writes LightRAG's cache of model answers to disk now."""
+        await self._rag.llm_response_cache.index_done_callback()
+
+    async def _ended(self, document: Document) -> dict[str, Any]:
+        """Waits for LightRAG's last word on a document."""
+        try:
+            while True:
+                row = await self._rag.doc_status.get_by_id(document.id)
+                if row is None:
+                    raise EngineError(f"LightRAG lost {document.name}.")
+                if row["status"] in ("processed", "failed"):
+                    return dict(row)
+                await anyio.sleep(POLL_S)
+        finally:
+            self._desk.forget(document.id)
+
+    async def _enqueue(self, document: Document, text: str) -> None:
+        known = await self._rag.doc_status.get_by_id(document.id)
+        if known is None:
+            await self._rag.apipeline_enqueue_documents(
+                text, ids=[document.id], file_paths=[document.name]
+            )
+        elif known["status"] != "processed":
+            # Enqueueing a known id again would make it a duplicate; a pending row is taken up.
+            row = dict(known) | {"status": _doc_status("pending"), "error_msg": ""}
+            await self._rag.doc_status.upsert({document.id: row})
+
+    async def _indexed(self, doc_id: str, row: dict[str, Any]) -> Indexed:
+        entities = await self._rag.full_entities.get_by_id(doc_id) or {}
+        relations = await self._rag.full_relations.get_by_id(doc_id) or {}
+        return Indexed(
+            status=Status(row["status"]) if row["status"] in tuple(Status) else Status.PENDING,
+            chunks=row.get("chunks_count") or 0,
+            entities=len(entities.get("entity_names", ())),
+            relations=len(relations.get("relation_pairs", ())),
+            error=row.get("error_msg") or None,
+        )
+
+
+@asynccontextmanager
+async def open_engine(
+    *,
+    directory: Path,
+    workspace: str,
+    settings: Settings,
+    chunk_tokens: int,
+    calls: Calls,
+    heard: Callable[[Signal], None],
+) -> AsyncIterator[Engine]:
+    """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
+
+    Raises:
+        EmbeddingMismatch: the vectors there have another dimension.
+        EngineError: LightRAG could not open its files.
+    """
+    await to_thread.run_sync(_import_lightrag)
+    desk = Desk(calls, settings.language)
+    rag = await to_thread.run_sync(
+        _build, directory, workspace, settings, chunk_tokens, calls, desk
+    )
+    with _translated():
+        await rag.initialize_storages()
+    ear = _Ear(heard)
+    logging.getLogger("lightrag").addHandler(ear)
+    engine = Engine(rag, desk, calls)
+    try:
+        yield engine
+    finally:
+        logging.getLogger("lightrag").removeHandler(ear)
+        with anyio.CancelScope(shield=True):
+            await _shut(rag)
+
+
+async def _shut(rag: LightRAG) -> None:
+    """Saves what is paid for and lets go; half-merged documents are left to the next start."""
+    from lightrag.kg.shared_storage import finalize_share_data
+
+    try:
+        await rag.llm_response_cache.index_done_callback()
+        await rag._discard_pending_index_ops()
+        await rag.finalize_storages()
+    finally:
+        finalize_share_data()
+
+
+class _Ear(logging.Handler):
+    """Hears LightRAG's log lines at the moment they are written, on its loop."""
+
+    def __init__(self, heard: Callable[[Signal], None]) -> None:
+        super().__init__(logging.INFO)
+        self._heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        signal = signal_in(record.getMessage())
+        if signal is not None:
+            self._heard(signal)
+
+
+def _import_lightrag() -> None:
+    """Imports LightRAG without letting a stray `.env` change this process's environment."""
+    before = dict(os.environ)
+    import lightrag
+    import lightrag.kg.shared_storage
+    import lightrag.utils  # noqa: F401
+
+    os.environ.clear()
+    os.environ.update(before)
+    for handler in list(logging.getLogger("lightrag").handlers):
+        if type(handler).__name__ == "SafeStreamHandler":
+            logging.getLogger("lightrag").removeHandler(handler)
+
+
+def _build(
+    directory: Path,
+    workspace: str,
+    settings: Settings,
+    chunk_tokens: int,
+    calls: Calls,
+    desk: Desk,
+) -> LightRAG:
+    from lightrag import LightRAG
+    from lightrag.utils import EmbeddingFunc, Tokenizer
+
+    tokenizer = PieceTokenizer()
+    room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
+    at_once = settings.llm_max_async + 1
+    extract, ask = _closures(desk)
+
+    async def embed(texts: list[str], **_: object) -> Any:
+        return await calls.embed(texts)
+
+    async def chunk(
+        _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
+    ) -> list[dict[str, Any]]:
+        chunks = await to_thread.run_sync(
+            lambda: chunks_of(content, limit=chunk_tokens, count=tokenizer.count)
+        )
+        desk.lay_out(content, chunks)
+        return [
+            {"tokens": each.tokens, "content": each.text, "chunk_order_index": each.order}
+            for each in chunks
+        ]
+
+    with _translated():
+        return LightRAG(
+            working_dir=str(directory),
+            workspace=workspace,
+            tokenizer=Tokenizer("pieces", tokenizer),
+            chunk_token_size=chunk_tokens,
+            chunking_func=chunk,
+            llm_model_func=extract,
+            llm_model_name=calls.model.card.llm,
+            llm_model_max_async=at_once * DOCUMENTS_AT_ONCE,
+            role_llm_configs={
+                "keyword": {"func": ask, "max_async": 4},
+                "query": {"func": ask, "max_async": 4},
+            },
+            default_llm_timeout=NEVER_S,
+            embedding_func=EmbeddingFunc(
+                embedding_dim=calls.model.card.dimension, func=embed, max_token_size=8192
+            ),
+            embedding_batch_num=settings.embed_batch,
+            embedding_func_max_async=4,
+            default_embedding_timeout=NEVER_S,
+            entity_extract_max_gleaning=settings.gleaning,
+            entity_extraction_use_json=True,
+            entity_extract_max_records=RECORDS,
+            entity_extract_max_entities=ENTITIES,
+            summary_context_size=min(12000, room - 1000),
+            summary_max_tokens=min(1200, room // 4),
+            max_parallel_insert=DOCUMENTS_AT_ONCE,
+            max_total_tokens=room - 1500,
+            max_entity_tokens=room // 6,
+            max_relation_tokens=room // 5,
+            addon_params={"language": LANGUAGE_MARK},
+        )
+
+
+def _closures(desk: Desk) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """LightRAG copies what it is given deeply, so the functions are plain closures."""
+
+    async def extract(
+        prompt: str,
+        system_prompt: str | None = None,
+        history_messages: list[dict[str, str]] | None = None,
+        response_format: object = None,
+        **_: object,
+    ) -> str:
+        return await desk.extract(
+            prompt, system_prompt or "", history_messages or [], form=response_format is not None
+        )
+
+    async def ask(prompt: str, system_prompt: str | None = None, **_: object) -> str:
+        return await desk.keywords(prompt, system_prompt or "")
+
+    return extract, ask
+
+
+@contextmanager
+def _translated():  # type: ignore[no-untyped-def]
+    """Turns LightRAG's exceptions into this program's."""
+    from librarian.errors import LibrarianError
+
+    try:
+        yield
+    except LibrarianError:
+        raise
+    except AssertionError as exc:
+        if "Embedding dim mismatch" in str(exc):
+            raise EmbeddingMismatch(f"{exc}.") from exc
+        raise EngineError(f"{exc}.") from exc
+    except Exception as exc:
+        raise EngineError(f"{type(exc).__name__}: {exc}.") from exc
+
+
+def _doc_status(value: str) -> Any:
+    from lightrag.base import DocStatus
+
+    return DocStatus(value)
+
+
+def _processing_s(row: Any) -> float:
+    times = row.metadata or {}
+    return float(times.get("process_end_time", 0) - times.get("process_start_time", 0))
+
+
+def _passages(chunks: list[dict[str, Any]]) -> list[Passage]:
+    found = []
+    for chunk in chunks:
+        number = str(chunk.get("reference_id", ""))
+        found.append(
+            Passage(
+                number=int(number) if number.isdigit() else 0,
+                document=str(chunk.get("file_path", "")),
+                chunk=str(chunk.get("chunk_id", "")),
+                text=str(chunk.get("content", "")),
+            )
+        )
+    return found
+
+
+def _graph(nodes: list[dict[str, Any]], edges: list[dict[str, Any]], version: str) -> Graph:
+    entities = tuple(
+        Entity(
+            name=str(node["id"]),
+            type=str(node.get("entity_type", "")),
+            description=str(node.get("description", "")).replace(_GRAPH_SEPARATOR, "\n"),
+            documents=_split(node.get("file_path")),
+            chunks=_split(node.get("source_id")),
+        )
+        for node in nodes
+    )
+    known = {entity.name for entity in entities}
+    relations = tuple(
+        Relation(
+            source=str(edge["source"]),
+            target=str(edge["target"]),
+            description=str(edge.get("description", "")).replace(_GRAPH_SEPARATOR, "\n"),
+            keywords=str(edge.get("keywords", "")),
+            weight=float(edge.get("weight", 1.0)),
+            documents=_split(edge.get("file_path")),
+            chunks=_split(edge.get("source_id")),
+        )
+        for edge in edges
+        if edge["source"] in known and edge["target"] in known
+    )
+    digest = hashlib.sha1(f"{version}|{len(entities)}|{len(relations)}".encode()).hexdigest()[:16]
+    return Graph(entities=entities, relations=relations, version=digest)
+
+
+def _split(value: object) -> tuple[str, ...]:
+    return tuple(part for part in str(value or "").split(_GRAPH_SEPARATOR) if part)

@@ -1,0 +1,138 @@
+"""The one error tree. A class's docstring is what the user reads: what happened, what to do next."""
+
+from __future__ import annotations
+
+
+class LibrarianError(Exception):
+    """Something went wrong in the library. The log of the System page has the details."""
+
+    def __init__(self, detail: str = "") -> None:
+        advice = " ".join((type(self).__doc__ or "").split())
+        # LightRAG makes errors anew with a prefix before their text, which has the advice already.
+        text = detail if detail.endswith(advice) else f"{detail} {advice}".strip()
+        super().__init__(text)
+        self.detail = detail
+
+
+class SettingsError(LibrarianError):
+    """Correct the named setting and start again; README.md lists the settings."""
+
+
+class LibraryError(LibrarianError):
+    """The library folder could not be used. Check the path and its permissions."""
+
+
+class LibraryBusy(LibraryError):
+    """Another process owns this library. Close it, or use its address."""
+
+
+class EmbeddingMismatch(LibraryError):
+    """Vectors of two embedding models must never mix. Set LIBRARIAN_EMBED_MODEL back to the one
+    named in library.json, or start a new library with another LIBRARIAN_HOME."""
+
+
+class DocumentError(LibrarianError):
+    """This document was not accepted; nothing else is affected."""
+
+
+class UnsupportedDocument(DocumentError):
+    """Save it as .txt or .md and upload it again."""
+
+
+class EmptyDocument(DocumentError):
+    """It holds no text. Upload a file that has some."""
+
+
+class UndecodableDocument(DocumentError):
+    """Its bytes are not text in an encoding that could be recognised. Save it as UTF-8 and upload
+    it again."""
+
+
+class RepetitiveDocument(DocumentError):
+    """Keep one copy of the passage and upload that."""
+
+
+class DocumentTooLarge(DocumentError):
+    """Split it into smaller parts, or raise the limit named above."""
+
+
+class NameTaken(DocumentError):
+    """Choose to replace the old version, or give the new one another name."""
+
+
+class UnknownDocument(DocumentError):
+    """No document of the library has that name or id. `status` lists those it has."""
+
+
+class QuestionError(LibrarianError):
+    """Ask it in another way."""
+
+
+class DocumentPaused(LibrarianError):
+    """The document was paused; what it has is kept. Resume it to go on."""
+
+
+class ModelError(LibrarianError):
+    """The model could not answer."""
+
+
+class Transient(ModelError):
+    """The same call may succeed later; it will be tried again."""
+
+
+class Permanent(ModelError):
+    """Trying again will not help until something is changed."""
+
+
+class ModelUnavailable(Transient):
+    """Ollama is not answering. Start it with `ollama serve`; the work goes on from where it was."""
+
+
+class ModelBusy(Transient):
+    """Ollama has too much in its queue. The call will be repeated."""
+
+
+class ModelCrashed(Transient):
+    """The model's process stopped in the middle of an answer. The call will be repeated."""
+
+
+class TruncatedAnswer(Transient):
+    """The answer broke off before its end and was not used. The call will be repeated."""
+
+
+class EmptyAnswer(Transient):
+    """The model answered with nothing. The call will be repeated."""
+
+
+class MalformedAnswer(Transient):
+    """The answer was not in the form that was asked for and was not used."""
+
+
+class ModelMissing(Permanent):
+    """Get it with `ollama pull` and the model's name, or choose another with LIBRARIAN_LLM_MODEL
+    and LIBRARIAN_EMBED_MODEL."""
+
+
+class ModelUnsuitable(Permanent):
+    """The model cannot do what was asked of it. Choose another one."""
+
+
+class OutOfMemory(Permanent):
+    """The model does not fit into memory. Choose a smaller one, or lower LIBRARIAN_NUM_CTX."""
+
+
+class PromptTooLong(Permanent):
+    """The prompt is longer than the model's context. Raise LIBRARIAN_NUM_CTX."""
+
+
+class BadEmbedding(Permanent):
+    """The embedding model gave vectors that cannot be used. Choose another with
+    LIBRARIAN_EMBED_MODEL in a new library."""
+
+
+class NotReady(LibrarianError):
+    """The library is still being opened. Try again in a few seconds."""
+
+
+class EngineError(LibrarianError):
+    """LightRAG could not do this. The log of the System page has the details."""

@@ -1,0 +1,66 @@
+"""The log: a file in the library's folder, and its last lines for the dashboard."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+LINES = 300
+FILE_BYTES = 5 * 1024 * 1024
+# asyncio and anyio say these when something is used on two loops.
+LOOP_ERRORS = (
+    "different event loop",
+    "different loop",
+    "Event loop is closed",
+    "loop is already running",
+    "no running event loop",
+    "never awaited",
+)
+_NAMES = ("lightrag", "librarian", "asyncio")
+_FORM = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+
+
+class Logbook:
+    """Writes what LightRAG and this program log, from `open` to `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self._tail: deque[str] = deque(maxlen=LINES)
+        self._file = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=2, encoding="utf-8")
+        self._memory = _Memory(self._tail)
+        for handler in (self._file, self._memory):
+            handler.setFormatter(_FORM)
+            for name in _NAMES:
+                logging.getLogger(name).addHandler(handler)
+        logging.getLogger("librarian").setLevel(logging.INFO)
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines, oldest first."""
+        return tuple(self._tail)
+
+    def close(self) -> None:
+        """Stops writing."""
+        for handler in (self._file, self._memory):
+            for name in _NAMES:
+                logging.getLogger(name).removeHandler(handler)
+            handler.close()
+
+
+def loop_errors(path: Path) -> int:
+    """How many lines of the log, and of its older parts, tell of a mix-up of event loops."""
+    found = 0
+    for part in path.parent.glob(f"{path.name}*"):
+        with part.open(encoding="utf-8", errors="replace") as lines:
+            found += sum(any(error in line for error in LOOP_ERRORS) for line in lines)
+    return found
+
+
+class _Memory(logging.Handler):
+    def __init__(self, lines: deque[str]) -> None:
+        super().__init__(logging.INFO)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record)[:2000])

@@ -1,0 +1,76 @@
+"""The forms of an answer: the JSON that is asked for, and whether an answer is of that form."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from librarian.errors import EmptyAnswer, MalformedAnswer
+
+_TEXT = {"type": "string"}
+
+
+def _rows(*names: str) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": dict.fromkeys(names, _TEXT),
+            "required": list(names),
+        },
+    }
+
+
+EXTRACTION: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "entities": _rows("name", "type", "description"),
+        "relationships": _rows("source", "target", "keywords", "description"),
+    },
+    "required": ["entities", "relationships"],
+}
+KEYWORDS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "high_level_keywords": {"type": "array", "items": _TEXT},
+        "low_level_keywords": {"type": "array", "items": _TEXT},
+    },
+    "required": ["high_level_keywords", "low_level_keywords"],
+}
+
+_THOUGHT = re.compile(r"<think>.*?</think>\s*", re.S)
+_FENCE = re.compile(r"\s*```[a-z]*\n(.*)\n```\s*", re.S)
+
+
+def tidied(text: str, schema: Mapping[str, Any] | None) -> str:
+    """An answer without what old servers and templates leave around it.
+
+    Raises:
+        EmptyAnswer: nothing is left.
+        MalformedAnswer: not the JSON that the schema asks for.
+    """
+    plain = _THOUGHT.sub("", text) if "<think>" in text else text
+    if schema is not None:
+        fenced = _FENCE.fullmatch(plain)
+        plain = fenced.group(1) if fenced else plain
+    if not plain.strip():
+        raise EmptyAnswer
+    if schema is not None:
+        _check(plain, schema)
+    return plain
+
+
+def _check(text: str, schema: Mapping[str, Any]) -> None:
+    try:
+        answer = json.loads(text)
+    except ValueError as exc:
+        raise MalformedAnswer(f"The answer is not JSON ({exc}).") from exc
+    except RecursionError as exc:
+        raise MalformedAnswer("The answer is nested too deeply.") from exc
+    if not isinstance(answer, dict):
+        raise MalformedAnswer("The answer is JSON, but not an object.")
+    for name in schema["required"]:
+        if not isinstance(answer.get(name), list):
+            raise MalformedAnswer(f"The answer has no list of {name}.")

@@ -1,0 +1,216 @@
+"""Ollama: one client, answers streamed inside, nothing incomplete accepted.
+
+The protocol and its faults: https://github.com/ollama/ollama/blob/main/docs/api.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import ollama
+
+from librarian.errors import BadEmbedding, ModelUnsuitable, PromptTooLong, TruncatedAnswer
+from librarian.models.faults import translated
+from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Vectors
+
+KEEP_ALIVE = "30m"  # a book's pauses (merging, saving) must not unload the model
+CONNECT_TIMEOUT_S = 10.0
+# Loading a model and waiting behind other clients are silent, for minutes; only a connection
+# whose server vanished without a word is ended by this.
+SILENCE_TIMEOUT_S = 3600.0
+PROBE_TIMEOUT_S = 2.0
+PROMPT_TOKENS = 3072  # of an extraction: LightRAG's words and a chunk of 1,200 tokens
+_KEPT_TOKENS = 4  # Ollama's num_keep: head tokens that survive its silent cut
+_NS = 1e9
+
+
+class OllamaModel:
+    """A language model and an embedder of one Ollama server."""
+
+    def __init__(
+        self, *, host: str, llm: str, embed: str, num_ctx: int, dimension: int = 0
+    ) -> None:
+        """Makes the client; call it on the loop that will use it."""
+        self._card = ModelCard(
+            backend="ollama", llm=llm, embed=embed, host=host, dimension=dimension
+        )
+        self._options = {
+            "num_ctx": num_ctx,
+            "temperature": 0.0,
+            # Without a bound a model that repeats itself goes on to ten times num_ctx.
+            "num_predict": max(num_ctx - PROMPT_TOKENS, num_ctx // 2),
+        }
+        self._client = ollama.AsyncClient(
+            host=host,
+            timeout=httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            trust_env=not is_loopback(host),
+        )
+        self._thinks: bool | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        """Names, host and embedding dimension (0 until `prepare`)."""
+        return self._card
+
+    async def prepare(self) -> None:
+        """Learns the embedding dimension where it is not known yet, by embedding a word.
+
+        Raises:
+            ModelError: the server or the model is not there.
+        """
+        if not self._card.dimension:
+            vectors = await self.embed(["dimension"])
+            self._card = ModelCard(
+                backend="ollama",
+                llm=self._card.llm,
+                embed=self._card.embed,
+                host=self._card.host,
+                dimension=int(vectors.shape[1]),
+            )
+
+    async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
+        """See `Model.complete`. Cancelling it ends the request at the server."""
+        with translated(self._card.llm):
+            thinks = await self._can_think()
+            pieces: list[str] = []
+            final: Any = None
+            async with _closing(await self._chat(prompt, thinks)) as parts:
+                async for part in parts:
+                    if part.message.content:
+                        pieces.append(part.message.content)
+                        if heard is not None:
+                            heard(part.message.content)
+                    elif heard is not None:
+                        heard("")
+                    final = part
+        return self._checked("".join(pieces), final)
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Model.embed`."""
+        with translated(self._card.embed):
+            answer = await self._client.embed(
+                model=self._card.embed, input=list(texts), keep_alive=KEEP_ALIVE
+            )
+        return self._checked_vectors(answer.embeddings, texts)
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def _chat(self, prompt: Prompt, thinks: bool) -> AsyncIterator[Any]:
+        return await self._client.chat(
+            model=self._card.llm,
+            messages=[{"role": m.role, "content": m.content} for m in prompt.messages],
+            stream=True,
+            format=dict(prompt.schema) if prompt.schema else None,
+            options=self._options,
+            keep_alive=KEEP_ALIVE,
+            think=False if thinks else None,
+        )
+
+    async def _can_think(self) -> bool:
+        """Whether thinking must be turned off; unset, Ollama turns it on where it can."""
+        if self._thinks is None:
+            shown = await self._client.show(self._card.llm)
+            self._thinks = "thinking" in (shown.capabilities or ())
+        return self._thinks
+
+    def _checked(self, text: str, final: Any) -> Completion:
+        if final is None or not final.done:
+            raise TruncatedAnswer("The stream ended without its last line.")
+        if final.done_reason == "length":
+            raise TruncatedAnswer(f"The answer reached {self._options['num_predict']} tokens.")
+        if final.done_reason in ("load", "unload"):
+            raise TruncatedAnswer("The server loaded the model and did not answer.")
+        num_ctx = int(self._options["num_ctx"])
+        counted = final.prompt_eval_count or 0
+        # A prompt that does not fit is cut without an error; its count then has one known value.
+        if counted >= num_ctx or counted == num_ctx - (num_ctx - _KEPT_TOKENS) // 2:
+            raise PromptTooLong(f"{self._card.llm} was given more than its {num_ctx} tokens.")
+        return Completion(
+            text=text,
+            prompt_tokens=counted,
+            output_tokens=max(0, final.eval_count or 0),
+            load_s=_seconds(final.load_duration),
+            prompt_s=_seconds(final.prompt_eval_duration),
+            output_s=_seconds(final.eval_duration),
+            total_s=_seconds(final.total_duration),
+        )
+
+    def _checked_vectors(self, rows: Sequence[Sequence[float]], texts: Sequence[str]) -> Vectors:
+        if len(rows) != len(texts):
+            raise BadEmbedding(
+                f"{self._card.embed} gave {len(rows)} vectors for {len(texts)} texts."
+            )
+        lengths = {len(row) for row in rows}
+        if len(lengths) > 1:
+            raise BadEmbedding(f"{self._card.embed} gave vectors of different lengths.")
+        dimension = lengths.pop() if lengths else self._card.dimension
+        if self._card.dimension and dimension != self._card.dimension:
+            raise ModelUnsuitable(
+                f"{self._card.embed} now gives {dimension} numbers a vector, not "
+                f"{self._card.dimension}: another model has taken its name."
+            )
+        vectors = np.asarray(rows, dtype=np.float32).reshape(len(rows), dimension)
+        if not np.isfinite(vectors).all() or (len(vectors) and not vectors.any(axis=1).all()):
+            raise BadEmbedding(f"{self._card.embed} gave an empty vector.")
+        return vectors
+
+
+async def missing_models(host: str, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Which of these models a server lacks; None when it does not answer within two seconds."""
+    listed = await _read(host, "/api/tags")
+    try:
+        there = {_tagged(str(each["name"])) for each in listed["models"]} if listed else None
+    except (KeyError, TypeError):
+        return None
+    return None if there is None else tuple(n for n in names if _tagged(n) not in there)
+
+
+async def server_version(host: str) -> str | None:
+    """The version of the Ollama server at a host; None when it does not answer."""
+    said = await _read(host, "/api/version")
+    return str(said.get("version", "")) if said else None
+
+
+async def _read(host: str, path: str) -> dict[str, Any] | None:
+    try:
+        async with httpx.AsyncClient(
+            base_url=host,
+            timeout=PROBE_TIMEOUT_S,
+            trust_env=not is_loopback(host),
+            # Loading certificates takes longer than the question; plain HTTP needs none.
+            verify=host.startswith("https:"),
+        ) as client:
+            answer = (await client.get(path)).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL points to this machine, where no proxy may stand between."""
+    name = urlsplit(host).hostname or ""
+    return name == "localhost" or name == "::1" or name.startswith("127.")
+
+
+@asynccontextmanager
+async def _closing(parts: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[Any]]:
+    """Closes a stream at once when its reader is cancelled, so that the server's slot is free."""
+    try:
+        yield parts
+    finally:
+        await parts.aclose()  # type: ignore[attr-defined]
+
+
+def _tagged(name: str) -> str:
+    return name if ":" in name else f"{name}:latest"
+
+
+def _seconds(nanoseconds: int | None) -> float:
+    return max(0, nanoseconds or 0) / _NS

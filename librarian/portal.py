@@ -1,0 +1,38 @@
+"""The one event loop, on its own thread, and the way to it from every other thread."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, ExitStack
+from typing import TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+T = TypeVar("T")
+
+
+class Portal:
+    """A running loop. What is entered through it is left again in reverse order on `close`."""
+
+    def __init__(self) -> None:
+        self._exits = ExitStack()
+        self._portal: BlockingPortal = self._exits.enter_context(
+            start_blocking_portal("asyncio", name="librarian-loop")
+        )
+
+    def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
+        """Opens something on the loop, for as long as the portal is open."""
+        return self._exits.enter_context(self._portal.wrap_async_context_manager(manager))
+
+    def call(self, do: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Runs a coroutine function on the loop and waits for its result."""
+        return self._portal.call(do, *args)
+
+    def start(self, do: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
+        """Starts a coroutine function on the loop; cancelling the future cancels it."""
+        return self._portal.start_task_soon(do, *args)
+
+    def close(self) -> None:
+        """Cancels what runs, leaves what was entered, ends the thread."""
+        self._exits.close()

@@ -1,0 +1,244 @@
+"""Everything that lives on the loop, opened and closed together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.metadata import version
+
+import anyio
+from anyio import to_thread
+
+from librarian.answers import Answers
+from librarian.calls import Calls
+from librarian.engine import Engine, open_engine
+from librarian.errors import LibrarianError, NotReady, Transient
+from librarian.health import PACKAGES, throughput, verdict
+from librarian.indexing import Indexing
+from librarian.knowledge import Graph
+from librarian.library import Library
+from librarian.logbook import Logbook
+from librarian.models.choice import choose
+from librarian.models.ollama import server_version
+from librarian.models.protocol import Model
+from librarian.settings import Settings
+from librarian.snapshot import DocumentView, Snapshot
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 0.25
+SIZES_EVERY_S = 2.0
+PROBE_EVERY_S = 5.0
+REOPEN_S = 3.0
+LAG_MEMORY_S = 60.0
+
+
+class Rooms:
+    """The model, the engine and the queue of one library, and the snapshot that tells of them."""
+
+    def __init__(
+        self, library: Library, settings: Settings, logbook: Logbook, model: Model | None
+    ) -> None:
+        self.library = library
+        self.settings = settings
+        self.snapshot = Snapshot()
+        self.indexing: Indexing | None = None
+        self.answers: Answers | None = None
+        self.engine: Engine | None = None
+        self.calls: Calls | None = None
+        self.settled = anyio.Event()  # open, or known not to open
+        self._logbook = logbook
+        self._given_model = model
+        self._trouble: LibrarianError | None = None
+        self._notice = ""
+        self._reachable = False
+        self._lags: list[tuple[float, float]] = []
+        self._documents: tuple[DocumentView, ...] = ()
+        self._graph: Graph | None = None
+
+    async def live(self) -> None:
+        """Opens the model and LightRAG and works until cancelled."""
+        while True:
+            try:
+                await self._open_and_work()
+            except Transient as exc:
+                if str(exc) != str(self._trouble):
+                    log.warning("The library is not open yet: %s", exc)
+                self._trouble = exc  # shown, and tried again: Ollama may be starting
+                await anyio.sleep(REOPEN_S)
+            except LibrarianError as exc:
+                log.error("The library could not be opened: %s", exc)
+                self._trouble = exc
+                self.settled.set()
+                return
+
+    async def watch(self) -> None:
+        """Beats, measures the loop's lag, and publishes the snapshot."""
+        sizes_at = probe_at = 0.0
+        files = self.snapshot.files
+        while True:
+            now = time.monotonic()
+            if now >= sizes_at:
+                files = await to_thread.run_sync(self.library.sizes)
+                sizes_at = now + SIZES_EVERY_S
+            if now >= probe_at:
+                await self._probe()
+                probe_at = now + PROBE_EVERY_S
+            await self._publish(files)
+            before = time.monotonic()
+            await anyio.sleep(BEAT_S)
+            self._note_lag(time.monotonic() - before - BEAT_S)
+
+    async def engine_ready(self) -> Engine:
+        """The open engine.
+
+        Raises:
+            NotReady: not open yet.
+            LibrarianError: it could not be opened; the reason.
+        """
+        if self.engine is None:
+            raise self._trouble or NotReady()
+        return self.engine
+
+    async def graph(self) -> Graph:
+        """The whole graph; the same object until it changes."""
+        engine = await self.engine_ready()
+        if self._graph is None or self._graph_version != engine.version:
+            self._graph_version = engine.version
+            self._graph = await engine.graph()
+        return self._graph
+
+    async def clear_answers(self) -> None:
+        """Empties LightRAG's cache of model answers."""
+        await (await self.engine_ready()).forget_answers()
+
+    async def _open_and_work(self) -> None:
+        library, settings = self.library, self.settings
+        pinned = library.manifest if library.catalogue.any_indexed() else None
+        if self._given_model is not None:
+            model = self._given_model
+        else:
+            choice = await choose(
+                settings,
+                backend=pinned.backend if pinned else "",
+                embed=pinned.embed if pinned else "",
+                dimension=pinned.dimension if pinned else 0,
+            )
+            model, self._notice = choice.model, choice.notice
+        try:
+            versions = {name: version(name) for name in PACKAGES}
+            await to_thread.run_sync(
+                lambda: library.pin(
+                    model.card, chunk_tokens=settings.chunk_tokens, versions=versions
+                )
+            )
+            await self._work(model)
+        finally:
+            self.engine = None
+            with anyio.CancelScope(shield=True):
+                await model.aclose()
+
+    async def _work(self, model: Model) -> None:
+        # One more than the server's slots: the next prompt is there when an answer has ended.
+        at_once = self.settings.llm_max_async + (model.card.backend == "ollama")
+        self.calls = calls = Calls(model, limit=at_once, batch=self.settings.embed_batch)
+        self.indexing = indexing = Indexing(self.library, calls)
+        async with open_engine(
+            directory=self.library.cache,
+            workspace=self.library.manifest.workspace,
+            settings=self.settings,
+            chunk_tokens=self.library.manifest.chunk_tokens,
+            calls=calls,
+            heard=indexing.hear,
+        ) as engine:
+            self.engine = engine
+            self.answers = Answers(engine, calls, time.monotonic)
+            self._trouble = None
+            self.settled.set()
+            await indexing.run(engine)
+
+    async def _probe(self) -> None:
+        model = self.calls.model if self.calls else None
+        if model is None or model.card.backend != "ollama":
+            self._reachable = model is not None
+        else:
+            self._reachable = await server_version(model.card.host) is not None
+
+    async def _publish(self, files: tuple) -> None:  # type: ignore[type-arg]
+        now = time.monotonic()
+        indexing, calls = self.indexing, self.calls
+        if indexing is None or indexing.changed:
+            if indexing is not None:
+                indexing.changed = False
+            documents = await to_thread.run_sync(self.library.catalogue.all)
+            self._documents = tuple(DocumentView(document=each) for each in documents)
+        views = self._documents
+        busy = indexing is not None and indexing.busy
+        if indexing is not None and busy:
+            views = tuple(indexing.view(view.document) for view in views)
+        in_flight = calls.in_flight() if calls else ()
+        rates = throughput(calls.account.finished if calls else (), in_flight, now)
+        lag = max((each for _, each in self._lags), default=0.0)
+        self.snapshot = Snapshot(
+            ready=self.engine is not None,
+            trouble=str(self._trouble) if self._trouble else "",
+            busy=busy,
+            model=calls.model.card if calls else None,
+            reachable=self._reachable,
+            notice=self._notice,
+            documents=views,
+            duplicates=await to_thread.run_sync(self.library.catalogue.duplicates),
+            files=files,
+            throughput=rates,
+            health=verdict(
+                busy=busy,
+                waiting_for=calls.waiting_for if calls else None,
+                beat_age_s=0.0,
+                rates=rates,
+                silent_s=max((silent for _, _, silent in in_flight), default=0.0),
+            ),
+            beat_s=now,
+            max_lag_s=lag,
+            graph_version=self.engine.version if self.engine else "",
+            log=self._logbook.tail,
+        )
+
+    def _note_lag(self, lag_s: float) -> None:
+        now = time.monotonic()
+        self._lags = [(at, lag) for at, lag in self._lags if now - at < LAG_MEMORY_S]
+        self._lags.append((now, max(0.0, lag_s)))
+
+
+@asynccontextmanager
+async def open_rooms(
+    library: Library, settings: Settings, logbook: Logbook, model: Model | None
+) -> AsyncIterator[Rooms]:
+    """The rooms of a library. They open in the background; leaving cancels what they do."""
+    rooms = Rooms(library, settings, logbook, model)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rooms.live)
+        tasks.start_soon(rooms.watch)
+        try:
+            yield rooms
+        finally:
+            if rooms.calls is not None:
+                rooms.calls.close()
+            tasks.cancel_scope.cancel()
+
+
+def stale(snapshot: Snapshot, now_s: float) -> Snapshot:
+    """A snapshot as it looks now: one that nobody replaces any more tells of a blocked loop."""
+    age = now_s - snapshot.beat_s
+    if not snapshot.beat_s or age < 2 * BEAT_S:
+        return snapshot
+    health = verdict(
+        busy=snapshot.busy,
+        waiting_for=None,
+        beat_age_s=age,
+        rates=snapshot.throughput,
+        silent_s=0.0,
+    )
+    return replace(snapshot, health=health) if health.verdict == "stalled" else snapshot

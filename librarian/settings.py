@@ -1,0 +1,121 @@
+"""What a person can choose, read from the environment once, at the edge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from librarian.errors import SettingsError
+
+BACKENDS = ("auto", "ollama", "offline")
+OLLAMA_PORT = 11434
+# An extraction prompt of LightRAG is about 3,000 tokens around a chunk of 1,200 of ours; small
+# models' tokenizers need up to twice as many for Russian, and the answer has to fit as well.
+NUM_CTX = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, with the variable that sets each."""
+
+    home: Path = Path("library")  #: LIBRARIAN_HOME
+    backend: str = "auto"  #: LIBRARIAN_BACKEND
+    ollama_host: str = f"http://127.0.0.1:{OLLAMA_PORT}"  #: OLLAMA_HOST
+    llm_model: str = "qwen3:8b"  #: LIBRARIAN_LLM_MODEL
+    embed_model: str = "bge-m3"  #: LIBRARIAN_EMBED_MODEL
+    llm_max_async: int = 4  #: LLM_MAX_ASYNC, calls at once
+    gleaning: int = 0  #: LIBRARIAN_GLEANING, extra extraction rounds a chunk
+    num_ctx: int = NUM_CTX  #: LIBRARIAN_NUM_CTX, tokens
+    embed_batch: int = 64  #: LIBRARIAN_EMBED_BATCH, texts a request
+    language: str = ""  #: LIBRARIAN_LANGUAGE; empty is the document's own
+    database_url: str = ""  #: LIBRARIAN_DATABASE_URL
+    api_token: str = ""  #: LIBRARIAN_API_TOKEN
+    port: int = 8003  #: LIBRARIAN_PORT
+    host: str = "127.0.0.1"  #: LIBRARIAN_HOST
+    chunk_tokens: int = 1200
+    max_body_bytes: int = 20 * 1024 * 1024  # ten books of 2 MB in one POST is a mistake
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: object) -> Settings:
+        """The settings of an environment (the process's own by default); `given` ones win.
+
+        Raises:
+            SettingsError: naming the variable and what it may be.
+        """
+        env = os.environ if environ is None else environ
+        plain = cls()
+        values: dict[str, object] = {
+            "home": Path(env.get("LIBRARIAN_HOME") or "library").expanduser().absolute(),
+            "backend": _choice(env, "LIBRARIAN_BACKEND", BACKENDS),
+            "ollama_host": ollama_url(env.get("OLLAMA_HOST", "")),
+            "llm_model": env.get("LIBRARIAN_LLM_MODEL", "").strip() or plain.llm_model,
+            "embed_model": env.get("LIBRARIAN_EMBED_MODEL", "").strip() or plain.embed_model,
+            "llm_max_async": _whole(env, "LLM_MAX_ASYNC", 4, 1, 256),
+            "gleaning": _whole(env, "LIBRARIAN_GLEANING", 0, 0, 5),
+            "num_ctx": _whole(env, "LIBRARIAN_NUM_CTX", NUM_CTX, 2048, 1_048_576),
+            "embed_batch": _whole(env, "LIBRARIAN_EMBED_BATCH", 64, 1, 1024),
+            "language": env.get("LIBRARIAN_LANGUAGE", "").strip(),
+            "database_url": env.get("LIBRARIAN_DATABASE_URL", "").strip(),
+            "api_token": env.get("LIBRARIAN_API_TOKEN", "").strip(),
+            "port": _whole(env, "LIBRARIAN_PORT", 8003, 1, 65535),
+            "host": env.get("LIBRARIAN_HOST", "").strip() or plain.host,
+        }
+        values.update({name: value for name, value in given.items() if value is not None})
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise SettingsError(f"There is no setting {', '.join(sorted(unknown))}.")
+        settings = cls(**values)  # type: ignore[arg-type]
+        if settings.database_url:
+            raise SettingsError(
+                "LIBRARIAN_DATABASE_URL is set, but this version keeps libraries in files only. "
+                "Unset it."
+            )
+        return settings
+
+
+def ollama_url(host: str) -> str:
+    """The URL of an OLLAMA_HOST value as Ollama itself reads it: port 11434 unless named.
+
+    A server's "listen everywhere" address is reached on loopback.
+
+    Raises:
+        SettingsError: for a value that is not a host.
+    """
+    text = host.strip().strip("'\"") or f"127.0.0.1:{OLLAMA_PORT}"
+    schemed = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(schemed)
+        name, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise SettingsError(
+            f"OLLAMA_HOST is {host!r}, not a host such as 127.0.0.1:11434."
+        ) from exc
+    if not name or parts.scheme not in ("http", "https"):
+        raise SettingsError(f"OLLAMA_HOST is {host!r}, not a host such as 127.0.0.1:11434.")
+    if port is None:
+        default = {"http": 80, "https": 443}[parts.scheme]
+        port = default if "://" in text else OLLAMA_PORT
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    shown = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{shown}:{port}{parts.path.rstrip('/')}"
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = env.get(name, "").strip().lower() or choices[0]
+    if value not in choices:
+        raise SettingsError(f"{name} is {value!r}; it may be {', '.join(choices)}.")
+    return value
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = env.get(name, "").strip() or str(default)
+    try:
+        value = int(text)
+    except ValueError:
+        raise SettingsError(f"{name} is {text!r}, not a whole number.") from None
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {value}; it may be from {low} to {high}.")
+    return value

@@ -1,0 +1,62 @@
+"""The project's success table: five rows, each with its value, its target and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from librarian.documents import Status
+from librarian.library import Library
+from librarian.logbook import loop_errors
+from librarian.snapshot import Snapshot
+
+GRAPH_FILE = "graph_chunk_entity_relation.graphml"
+VECTORS_FILE = "vdb_entities.json"
+GRAPH_BYTES = 100 * 1024
+VECTORS_BYTES = 1024 * 1024
+FILE_SECONDS = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    value: str
+    target: str
+    passed: bool
+
+
+def success_table(
+    library: Library, snapshot: Snapshot, seconds: Mapping[str, float]
+) -> tuple[Row, ...]:
+    """The rows for a library; `seconds` are LightRAG's own, by document. Blocks: it reads the log."""
+    total = len(snapshot.documents)
+    processed = snapshot.count(Status.PROCESSED)
+    sizes = {file.name: file.bytes for file in library.sizes()}
+    errors = loop_errors(library.log)
+    slowest = max(seconds.values(), default=0.0)
+    return (
+        Row(
+            name="Documents processed",
+            value=f"{processed} of {total}",
+            target="all",
+            passed=0 < total == processed,
+        ),
+        _size(GRAPH_FILE, sizes, GRAPH_BYTES, "100 KB"),
+        _size(VECTORS_FILE, sizes, VECTORS_BYTES, "1 MB"),
+        Row(name="Event-loop errors", value=str(errors), target="0", passed=errors == 0),
+        Row(
+            name="Slowest document",
+            value=f"{slowest:.0f} s" if seconds else "none yet",
+            target="under 180 s",
+            passed=bool(seconds) and slowest < FILE_SECONDS,
+        ),
+    )
+
+
+def _size(name: str, sizes: Mapping[str, int], least: int, shown: str) -> Row:
+    size = sizes.get(name, 0)
+    return Row(
+        name=name, value=f"{size / 1024:,.0f} KB", target=f"over {shown}", passed=size > least
+    )

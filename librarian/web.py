@@ -1,0 +1,233 @@
+"""The HTTP routes beside the pages. They run on the server's loop and never wait on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from librarian.app import Librarian
+from librarian.documents import Admission, Outcome
+from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
+from librarian.exports import to_graphml
+from librarian.health import Check, Severity
+from librarian.snapshot import as_json
+from librarian.views import GraphRequest
+
+GRAPH_POLICY = "sandbox allow-scripts"  # an origin of its own: a script in it cannot reach the app
+_STATUS = {
+    Outcome.ACCEPTED: 202,
+    Outcome.DUPLICATE: 202,
+    Outcome.CONFLICT: 409,
+    Outcome.REFUSED: 422,
+}
+
+Handler = Callable[[Request, Librarian], Awaitable[Response]]
+
+
+class BadRequest(LibrarianError):
+    """README.md shows a request that works."""
+
+
+class BodyTooLarge(BadRequest):
+    """Send it in parts, or put the file into a folder and use `ingest`."""
+
+
+class Forbidden(BadRequest):
+    """Requests of other web sites are not answered; open the dashboard itself."""
+
+
+def routes(get: Callable[[], Librarian]) -> list[Route]:
+    """The routes over the Librarian that `get` returns (it may raise a LibrarianError)."""
+
+    def over(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        @wraps(handler)
+        async def answer(request: Request) -> Response:
+            try:
+                _check_origin(request)
+                return await handler(request, get())
+            except LibrarianError as exc:
+                return JSONResponse({"error": str(exc)}, status_code=_status_of(exc))
+
+        return answer
+
+    return [
+        Route("/insert", over(insert), methods=["POST"]),
+        Route("/api/status", over(status), methods=["GET"]),
+        Route("/health", over(health), methods=["GET"]),
+        Route("/graph-view", over(graph_view), methods=["GET"]),
+        Route("/api/do/{verb}", over(do), methods=["POST"]),
+    ]
+
+
+async def insert(request: Request, librarian: Librarian) -> Response:
+    """`POST /insert`: queues a text."""
+    body = await _json_body(request, librarian.settings.max_body_bytes)
+    text, name = body.get("text"), body.get("name", "")
+    if not isinstance(text, str):
+        raise BadRequest('The JSON object needs a string "text".')
+    if not isinstance(name, str):
+        raise BadRequest('"name" must be a string.')
+    admission = await to_thread.run_sync(lambda: librarian.add_text(name, text))
+    report = {
+        "doc_id": admission.doc_id,
+        "track_id": admission.doc_id,
+        "status": "pending" if admission.outcome is Outcome.ACCEPTED else admission.outcome.value,
+        "name": admission.name,
+    }
+    if admission.message:
+        report["message" if admission.outcome is Outcome.DUPLICATE else "error"] = admission.message
+    return JSONResponse(report, status_code=_STATUS[admission.outcome])
+
+
+async def status(_: Request, librarian: Librarian) -> Response:
+    """`GET /api/status`."""
+    return JSONResponse(as_json(librarian.snapshot(), time.monotonic()))
+
+
+async def health(_: Request, librarian: Librarian) -> Response:
+    """`GET /health`: the doctor's report; 503 when a check failed."""
+    checks = await to_thread.run_sync(librarian.doctor)
+    failed = any(check.severity is Severity.FAIL for check in checks)
+    return JSONResponse(checks_json(checks), status_code=503 if failed else 200)
+
+
+async def graph_view(request: Request, librarian: Librarian) -> Response:
+    """`GET /graph-view`: a page with a picture of the graph, for a frame."""
+    asked = request.query_params
+    view = GraphRequest(
+        centre=asked.get("centre") or None,
+        depth=_number(asked.get("depth"), 2, 1, 6),
+        limit=_number(asked.get("limit"), 300, 10, 5000),
+        types=frozenset(asked.getlist("type")),
+        documents=frozenset(asked.getlist("document")),
+        colour_by=asked.get("colour", "type"),
+        dark=asked.get("dark") == "1",
+    )
+    page = await to_thread.run_sync(librarian.graph_page, view)
+    headers = {"Content-Security-Policy": GRAPH_POLICY, "Cache-Control": "no-store"}
+    return HTMLResponse(page.encode("utf-8", "replace"), headers=headers)
+
+
+async def do(request: Request, librarian: Librarian) -> Response:
+    """`POST /api/do/VERB`: what a command asks of the dashboard that owns the home."""
+    verb = request.path_params["verb"]
+    body = await _json_body(request, librarian.settings.max_body_bytes)
+    if verb not in _VERBS:
+        raise BadRequest(f"There is no {verb!r}.")
+    return JSONResponse(await to_thread.run_sync(_VERBS[verb], librarian, body))
+
+
+def checks_json(checks: tuple[Check, ...]) -> dict[str, Any]:
+    """The doctor's report."""
+    return {
+        "ok": not any(check.severity is Severity.FAIL for check in checks),
+        "checks": [asdict(check) for check in checks],
+    }
+
+
+def admission_json(admission: Admission) -> dict[str, Any]:
+    """One line of an ingest."""
+    return asdict(admission)
+
+
+def _add(librarian: Librarian, body: dict[str, Any]) -> Any:
+    admissions = librarian.add_path(Path(_text(body, "path")), replace=bool(body.get("replace")))
+    return {"admissions": [admission_json(each) for each in admissions]}
+
+
+def _ask(librarian: Librarian, body: dict[str, Any]) -> Any:
+    return asdict(librarian.ask(_text(body, "question"), str(body.get("mode") or "mix")).answer)
+
+
+def _graphml(librarian: Librarian, _: dict[str, Any]) -> Any:
+    return {"graphml": to_graphml(librarian.graph()).decode()}
+
+
+def _verify(librarian: Librarian, _: dict[str, Any]) -> Any:
+    return {"rows": [asdict(row) for row in librarian.verify()]}
+
+
+def _document_verb(method: str) -> Callable[[Librarian, dict[str, Any]], Any]:
+    def run(librarian: Librarian, body: dict[str, Any]) -> Any:
+        getattr(librarian, method)(_text(body, "doc"))
+        return {"ok": True}
+
+    return run
+
+
+def _clear(librarian: Librarian, _: dict[str, Any]) -> Any:
+    librarian.clear_cache()
+    return {"ok": True}
+
+
+_VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
+    "add": _add,
+    "ask": _ask,
+    "graphml": _graphml,
+    "verify": _verify,
+    "pause": _document_verb("pause"),
+    "retry": _document_verb("retry"),
+    "delete": _document_verb("delete"),
+    "clear-cache": _clear,
+}
+
+
+def _status_of(error: LibrarianError) -> int:
+    kinds: tuple[tuple[type[LibrarianError], int], ...] = (
+        (BodyTooLarge, 413),
+        (Forbidden, 403),
+        (BadRequest, 400),
+        (QuestionError, 422),
+        (UnknownDocument, 404),
+        (NotReady, 503),
+    )
+    return next((code for kind, code in kinds if isinstance(error, kind)), 503)
+
+
+def _check_origin(request: Request) -> None:
+    """A page of another site may not use this server through its visitor's browser."""
+    origin = request.headers.get("origin")
+    if origin and urlsplit(origin).netloc != request.headers.get("host"):
+        if not (request.method == "GET" and origin == "null"):
+            raise Forbidden(f"The request comes from {origin!r:.80}.")
+
+
+async def _json_body(request: Request, limit: int) -> dict[str, Any]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise BadRequest("Send it with Content-Type: application/json.")
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > limit:
+            raise BodyTooLarge(f"The body is larger than {limit:,} bytes.")
+    try:
+        body = await asyncio.to_thread(json.loads, bytes(data))
+    except (ValueError, RecursionError) as exc:
+        raise BadRequest("The body is not JSON.") from exc
+    if not isinstance(body, dict):
+        raise BadRequest("The body is JSON, but not an object.")
+    return body
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadRequest(f'The JSON object needs a string "{name}".')
+    return value
+
+
+def _number(text: str | None, default: int, low: int, high: int) -> int:
+    return max(low, min(high, int(text))) if text and text.isdigit() else default

@@ -1,0 +1,42 @@
+"""The app: opens the library before the first browser comes, closes it when the server stops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import streamlit as st
+from anyio import CancelScope, to_thread
+
+from librarian.app import Librarian
+from librarian.errors import LibrarianError
+from librarian.registry import PROCESS
+from librarian.settings import Settings
+from librarian.web import routes
+
+
+@asynccontextmanager
+async def lifespan(_: object) -> AsyncIterator[None]:
+    """The library is open for as long as the server runs."""
+    try:
+        settings = Settings.from_env()
+        address = f"http://{settings.host}:{settings.port}"
+        librarian = await to_thread.run_sync(lambda: Librarian.open(settings, address=address))
+    except LibrarianError as exc:
+        PROCESS.hold(exc)  # the pages say so
+        yield
+        return
+    PROCESS.hold(librarian)
+    try:
+        yield
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(librarian.close)
+
+
+app = st.App(
+    Path(__file__).parent / "pages" / "navigation.py",
+    lifespan=lifespan,
+    routes=routes(PROCESS.get),
+)
