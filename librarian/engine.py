@@ -199,7 +199,7 @@ class Engine:
         return None if row is None else await self._indexed(doc_id, row)
 
     async def times(self) -> dict[str, float]:
-        """Seconds from start to end of processing of each processed document, by LightRAG's book."""
+        """Seconds of processing of each processed document, by LightRAG's book."""
         rows = await self._rag.doc_status.get_docs_by_statuses([_doc_status("processed")])
         return {doc_id: _processing_s(row) for doc_id, row in rows.items()}
 

@@ -1,4 +1,4 @@
-"""The one error tree. A class's docstring is what the user reads: what happened, what to do next."""
+"""The one error tree. A class's docstring is what the user reads: what happened, what to do."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ GROUPS = 512
 ROWS = 4096  # rows of a distance matrix in memory at once
 PIVOTS = 24
 PULL = 2.0
+GRAVITY = np.array([0.017, 0.029], dtype=np.float32)  # screens are wider than high
 
 Points: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.intp]
@@ -107,10 +108,10 @@ def _component(edges: Indices, radii: Points) -> Points:
     if count == 1:
         return np.zeros((1, 2), dtype=np.float32)
     points = _forces(_start(count, edges), edges)
-    points *= _scale(points, edges, radii)
+    points *= _scale(points, radii)
     _separate(points, radii)
     points -= (points.min(axis=0) + points.max(axis=0)) / 2
-    if np.ptp(points[:, 0]) < np.ptp(points[:, 1]):  # screens are wider than high
+    if np.ptp(points[:, 0]) < np.ptp(points[:, 1]):
         points = points[:, ::-1].copy()
     return points
 
@@ -166,7 +167,7 @@ def _forces(points: Points, edges: Indices) -> Points:
             groups = _groups(points)
         force = _push(points, mass, groups)
         force += _pull(points, edges)
-        force -= points * (0.02 * mass[:, None])
+        force -= points * mass[:, None] * GRAVITY
         force /= np.sqrt(mass)[:, None]
         length = np.sqrt((force**2).sum(axis=1, keepdims=True)) + 1e-9
         allowed = widest * 0.5 * (1 - turn / rounds) ** 1.5 + 0.02
@@ -222,11 +223,12 @@ def _groups(points: Points) -> Indices:
     return owner
 
 
-def _scale(points: Points, edges: Indices, radii: Points) -> float:
+def _scale(points: Points, radii: Points) -> float:
     """From the forces' units to those of the radii: room for all, in proportion to their area."""
     area = float(((radii + GAP) ** 2).sum()) * math.pi
     width, height = np.percentile(points, 97, axis=0) - np.percentile(points, 3, axis=0)
-    return math.sqrt(area * 3.2 / max(float(width * height), 1e-3))
+    room = 3.2 + 120 / len(points)  # names fit between a few nodes
+    return math.sqrt(area * room / max(float(width * height), 1e-3))
 
 
 def _separate(points: Points, radii: Points) -> None:

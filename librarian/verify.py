@@ -30,7 +30,7 @@ class Row:
 def success_table(
     library: Library, snapshot: Snapshot, seconds: Mapping[str, float]
 ) -> tuple[Row, ...]:
-    """The rows for a library; `seconds` are LightRAG's own, by document. Blocks: it reads the log."""
+    """The rows for a library; `seconds` are LightRAG's own, by document. It reads the log."""
     total = len(snapshot.documents)
     processed = snapshot.count(Status.PROCESSED)
     sizes = {file.name: file.bytes for file in library.sizes()}

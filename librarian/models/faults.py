@@ -46,7 +46,7 @@ RULES = (
     Rule(ModelCrashed, r"unexpectedly stopped|has terminated|error was encountered|EOF",
          why="the next call loads the model anew; embed dresses it as 400"),
     Rule(ModelCrashed, r"timed out waiting", why="loading stalled; the next call loads anew"),
-    Rule(ModelUnsuitable, r"does not support|not support embeddings", why="another model is needed"),
+    Rule(ModelUnsuitable, r"not support", why="another model is needed"),
     Rule(ModelUnsuitable, r"unauthorized|cloud is disabled", (401, 403), "a cloud model's name"),
     Rule(ModelUnsuitable, "", (401, 403), "a door in front of the server; a person must open it"),
     Rule(ModelBusy, "", (429, 503), "asked to come back later"),

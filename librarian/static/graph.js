@@ -26,6 +26,7 @@
   /* ---- drawing over vis: highlight, labels ---- */
   const FONT = '"Segoe UI", system-ui, -apple-system, Roboto, "Noto Sans", Arial, sans-serif';
   const MOST_LABELS = 260;
+  const HUBS = 28; /* labels that may cover small nodes */
   const SMALLEST_DOT = 3.4; /* pixels; smaller nodes have a label when the view comes closer */
   const widths = new Map();
 
@@ -36,15 +37,6 @@
       widths.set(key, ctx.measureText(node.caption).width / 100);
     }
     return widths.get(key);
-  }
-
-  function drawLabel(ctx, node, scale, pixels, bold) {
-    const { x, y } = place.get(node.id);
-    ctx.font = (bold ? "600 " : "") + pixels / scale + "px " + FONT;
-    ctx.lineWidth = 3.5 / scale;
-    const top = y + node.size + 3 / scale;
-    ctx.strokeText(node.caption, x, top);
-    ctx.fillText(node.caption, x, top);
   }
 
   /* Boxes on the screen that are taken already, found by the squares they touch. */
@@ -62,39 +54,59 @@
       squares.has(key) ? squares.get(key).push(box) : squares.set(key, [box]));
   }
 
-  /* The largest nodes have their labels first; a label never covers another one or a larger node. */
-  function drawLabels(ctx, scale, chosen) {
-    const places = new Places();
+  /* Where nodes are on the screen, the largest first; those outside are left out. */
+  function visible(scale) {
     const element = network.body.container;
     const centre = network.getViewPosition();
     const halfX = element.clientWidth / 2, halfY = element.clientHeight / 2;
+    const found = [];
+    for (const node of ranked) {
+      if (!shown(node.id)) continue;
+      const at = place.get(node.id);
+      const x = (at.x - centre.x) * scale + halfX, y = (at.y - centre.y) * scale + halfY;
+      if (x > -80 && y > -40 && x < 2 * halfX + 80 && y < 2 * halfY + 30)
+        found.push({ node, at, x, y, dot: node.size * scale });
+    }
+    return found;
+  }
+
+  /* Labels never cover each other or a larger node, and only those of hubs cover smaller nodes. */
+  function drawLabels(ctx, scale, chosen) {
+    const first = hovered !== null ? hovered : selected;
+    const spots = visible(scale).filter(({ node }) => !chosen || chosen.has(node.id));
+    spots.sort((a, b) => (b.node.id === first) - (a.node.id === first));
+    const labels = new Places(), dots = new Places();
+    for (const { x, y, dot } of spots) dots.take([x - dot, y - dot, x + dot, y + dot]);
     ctx.textAlign = "center";
-    ctx.textBaseline = "top";
+    ctx.textBaseline = "middle";
     ctx.lineJoin = "round";
     ctx.strokeStyle = theme.back;
     ctx.fillStyle = theme.text;
-    const first = hovered !== null ? hovered : selected;
-    const queue = first === null ? ranked : [byId.get(first)].concat(ranked);
+    const edge = network.body.container.clientWidth - 4;
+    const inside = (box) => box[0] > 4 && box[2] < edge;
     let drawn = 0;
-    queue.forEach((node, turn) => {
-      if (drawn > MOST_LABELS || !shown(node.id) || (chosen && !chosen.has(node.id))) return;
+    for (const { node, at, x, y, dot } of spots) {
+      if (drawn > MOST_LABELS) break;
       const strong = node.id === first;
-      const dot = node.size * scale;
-      if ((strong && turn) || (!chosen && dot < SMALLEST_DOT)) return;
-      const { x, y } = place.get(node.id);
-      const px = (x - centre.x) * scale + halfX, py = (y - centre.y) * scale + halfY;
-      if (px < -80 || py < -40 || px > 2 * halfX + 80 || py > 2 * halfY + 20) return;
+      if (!chosen && dot < SMALLEST_DOT) break;
       const pixels = strong ? 14 : Math.max(10.5, Math.min(15, 8.5 + dot * 0.28));
-      const half = (labelWidth(ctx, node, strong) * pixels) / 2 + 5;
-      const top = py + dot + 1;
-      const box = [px - half, top, px + half, top + pixels * 1.35];
-      if (strong || places.free(box)) {
-        places.take(box);
-        drawLabel(ctx, node, scale, pixels, strong);
+      const half = (labelWidth(ctx, node, strong) * pixels) / 2 + 4, up = pixels * 0.68;
+      const away = dot + up + 1.5, aside = dot + half + 1.5;
+      const box = ([dx, dy]) => [x + dx - half, y + dy - up, x + dx + half, y + dy + up];
+      const ways = [[0, away], [0, -away], [aside, 0], [-aside, 0]];
+      const open = ways.filter((way) => inside(box(way)) && labels.free(box(way)));
+      const way = open.find((one) => dots.free(box(one))) || (strong || drawn < HUBS ? open[0] : null)
+        || (strong ? ways[0] : null);
+      if (way) {
+        labels.take(box(way));
+        ctx.font = (strong ? "600 " : "") + pixels / scale + "px " + FONT;
+        ctx.lineWidth = 3.5 / scale;
+        ctx.strokeText(node.caption, at.x + way[0] / scale, at.y + way[1] / scale);
+        ctx.fillText(node.caption, at.x + way[0] / scale, at.y + way[1] / scale);
         drawn++;
       }
-      if (dot > 2 * SMALLEST_DOT / 1.5) places.take([px - dot, py - dot, px + dot, py + dot]);
-    });
+      labels.take([x - dot, y - dot, x + dot, y + dot]);
+    }
   }
 
   function ring(ctx, node, scale) {
@@ -284,9 +296,9 @@
     }
     const width = $("mynetwork").clientWidth, height = $("mynetwork").clientHeight;
     if (!width || !height) return; /* in a tab that is not shown; the observer calls again */
-    const left = width > 700 ? $("legend").offsetWidth + 36 : 24, right = 36, top = 64, bottom = 40;
+    const left = width > 700 ? $("legend").offsetWidth + 36 : 24, right = 72, top = 64, bottom = 40;
     const scale = Math.min((width - left - right) / (box[2] - box[0]),
-      Math.max(height - top - bottom, 80) / (box[3] - box[1]), 1.6);
+      Math.max(height - top - bottom, 80) / (box[3] - box[1]), 1.25);
     network.moveTo({
       position: {
         x: (box[0] + box[2]) / 2 - (left - right) / 2 / scale,

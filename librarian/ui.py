@@ -1,0 +1,160 @@
+"""What the pages share: the Librarian, the banners, numbers as words, and safe text."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from librarian.app import Librarian
+from librarian.documents import Phase, Status
+from librarian.errors import LibrarianError
+from librarian.registry import PROCESS
+from librarian.snapshot import DocumentView, Snapshot
+
+FAST = 1.0  # seconds between refreshes while there is work
+CALM = 5.0
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~$:&])")
+_STATUS_ICONS = {
+    Status.PENDING: ":material/schedule:",
+    Status.PROCESSING: ":material/autorenew:",
+    Status.PROCESSED: ":material/check_circle:",
+    Status.FAILED: ":material/error:",
+    Status.PAUSED: ":material/pause_circle:",
+}
+_PHASE_WEIGHTS = {
+    Phase.CONVERTING: (0.0, 0.01),
+    Phase.CHUNKING: (0.01, 0.02),
+    Phase.EXTRACTING: (0.02, 0.85),
+    Phase.MERGING: (0.85, 0.93),
+    Phase.EMBEDDING: (0.93, 0.99),
+    Phase.SAVING: (0.99, 1.0),
+}
+
+
+def get_librarian() -> Librarian:
+    """The open library; where there is none, the page says why and ends here."""
+    try:
+        return PROCESS.get()
+    except LibrarianError as exc:
+        st.error(plain(str(exc)), icon=":material/error:")
+        st.stop()
+
+
+def banners(snapshot: Snapshot) -> None:
+    """What a person should know on every page."""
+    if snapshot.trouble:
+        st.error(plain(snapshot.trouble), icon=":material/error:")
+    elif not snapshot.ready:
+        st.info("The library is being opened.", icon=":material/hourglass_top:")
+    if snapshot.notice:
+        st.info(snapshot.notice, icon=":material/info:")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Shows an error of the library as a sentence and lets the page go on."""
+    try:
+        yield
+    except LibrarianError as exc:
+        st.error(plain(str(exc)), icon=":material/error:")
+
+
+def plain(text: str) -> str:
+    """A text from outside, so that Markdown shows it as it is."""
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GB"
+
+
+def span(seconds: float | None) -> str:
+    """A length of time for people."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def share(view: DocumentView) -> float:
+    """How much of a document is done, from 0 to 1; its phases weighed by what they cost."""
+    document = view.document
+    if document.status is Status.PROCESSED:
+        return 1.0
+    if view.phase is None:
+        done, total = document.chunks_done, document.chunks_total
+        return 0.85 * done / total if total else 0.0
+    low, high = _PHASE_WEIGHTS[view.phase]
+    part = view.phase_done / view.phase_total if view.phase_total else 0.0
+    return low + (high - low) * part
+
+
+def state(view: DocumentView) -> str:
+    """Status and phase in a few words."""
+    document = view.document
+    if view.phase is None:
+        return document.status.value
+    if view.phase_total:
+        return f"{view.phase.value} {view.phase_done:,} of {view.phase_total:,}"
+    return view.phase.value
+
+
+def row(view: DocumentView) -> dict[str, object]:
+    """A line of the table of documents."""
+    document = view.document
+    return {
+        "name": document.name,
+        "state": state(view),
+        "progress": share(view),
+        "chunks": f"{document.chunks_done} / {document.chunks_total}"
+        if document.chunks_total
+        else "",
+        "saved": document.chunks_saved or None,
+        "entities": document.entities or None,
+        "relations": document.relations or None,
+        "size": size(document.bytes),
+        "elapsed": span(document.elapsed_s) if document.elapsed_s else "",
+        "left": span(view.eta_s) if view.eta_s is not None else "",
+        "error": document.error or "; ".join(document.warnings),
+        "actions": _actions(view),
+    }
+
+
+def ago(moment: float) -> str:
+    """How long ago something was, by this machine's clock."""
+    return f"{span(max(0.0, time.time() - moment))} ago"
+
+
+def _actions(view: DocumentView) -> list[str]:
+    match view.document.status:
+        case Status.PENDING | Status.PROCESSING:
+            return ["Pause", "Delete"]
+        case Status.FAILED:
+            return ["Retry", "Delete"]
+        case Status.PAUSED:
+            return ["Resume", "Delete"]
+    return ["Delete"]
+
+
+def answer_markdown(text: str) -> str:
+    """A model's answer as Markdown without what could load or hide something.
+
+    Streamlit shows HTML in Markdown as text; images, links and its own directives are undone here.
+    """
+    safe = re.sub(r"!\[", "!\\[", text)
+    safe = re.sub(r"\]\(", "]\\(", safe)
+    safe = re.sub(r"(?<!\\):(?=[a-z-]+\[|material/)", "\\:", safe)
+    return safe.replace("$", "\\$").replace("<", "\\<")

@@ -1,0 +1,133 @@
+"""Indexing: what is being done, how fast, how long yet."""
+
+import streamlit as st
+
+from librarian import ui
+from librarian.documents import Status
+
+librarian = ui.get_librarian()
+st.title("Indexing")
+ui.banners(librarian.snapshot())
+first = librarian.snapshot()
+waiting = first.busy or first.count(Status.PENDING) > 0
+
+
+def act() -> None:
+    click = st.session_state.row_action
+    if not click:
+        return
+    view = librarian.snapshot().documents[::-1][click["row"]]
+    shown = st.session_state.shown[click["row"]]
+    doc = shown if view.document.id != shown else view.document.id
+    with ui.told():
+        match click["label"]:
+            case "Pause":
+                librarian.pause(doc)
+            case "Resume" | "Retry":
+                librarian.retry(doc)
+            case "Delete":
+                st.session_state.deleting = doc
+
+
+@st.dialog("Delete this document?")
+def confirm(doc: str, name: str) -> None:
+    st.markdown(
+        f"**{ui.plain(name)}** and what only it said will be taken out of the graph. "
+        "Its file in the library's folder is removed."
+    )
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary"):
+            with ui.told():
+                librarian.delete(doc)
+            st.rerun()
+        if st.button("Keep it"):
+            st.rerun()
+
+
+@st.fragment(run_every=ui.FAST if waiting else ui.CALM)
+def live() -> None:
+    snapshot = librarian.snapshot()
+    busy = snapshot.busy or snapshot.count(Status.PENDING) > 0
+    if busy != waiting:
+        st.rerun()  # the whole page, so that the pace of this fragment follows
+    health, rates = snapshot.health, snapshot.throughput
+    colour = {"idle": "gray", "working": "green", "slow": "orange", "waiting": "orange"}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(health.verdict, color=colour.get(health.verdict, "red"))  # type: ignore[arg-type]
+        st.markdown(ui.plain(f"{health.cause} {health.remedy}".strip()) or _sentence(snapshot))
+    with st.container(horizontal=True):
+        for status in (Status.PROCESSED, Status.PROCESSING, Status.PENDING, Status.FAILED):
+            st.metric(status.value.capitalize(), snapshot.count(status), border=True)
+        if snapshot.count(Status.PAUSED):
+            st.metric("Paused", snapshot.count(Status.PAUSED), border=True)
+        st.metric("Chunks a minute", f"{rates.chunks_per_min:.1f}", border=True)
+        st.metric("Tokens a second", f"{rates.output_tokens_per_s:.0f}", border=True)
+        st.metric("Calls in flight", rates.calls_in_flight, border=True)
+    _documents(snapshot)
+    with st.expander("Files of the library", icon=":material/database:"):
+        _files(snapshot)
+    with st.expander("Log", icon=":material/terminal:"):
+        st.code("\n".join(snapshot.log[-60:]) or "Nothing logged yet.", language=None, height=320)
+
+
+def _sentence(snapshot: ui.Snapshot) -> str:
+    model = snapshot.model
+    if model is None:
+        return "The model is being opened."
+    where = f" at {model.host}" if model.host else ""
+    return ui.plain(f"Read by {model.llm}, embedded by {model.embed}{where}.")
+
+
+def _documents(snapshot: ui.Snapshot) -> None:
+    views = snapshot.documents[::-1]
+    if not views:
+        st.info("No documents yet. The Library page takes them in.", icon=":material/inbox:")
+        return
+    st.session_state.shown = [view.document.id for view in views]
+    config = st.column_config
+    st.dataframe(
+        [ui.row(view) for view in views],
+        key="documents",
+        hide_index=True,
+        column_config={
+            "name": config.TextColumn("Document", width="medium", pinned=True),
+            "state": config.TextColumn("State", width="medium"),
+            "progress": config.ProgressColumn(
+                "Progress", min_value=0, max_value=1, format="percent"
+            ),
+            "chunks": config.TextColumn("Chunks"),
+            "saved": config.NumberColumn("Saved", help="Chunks that were already paid for"),
+            "entities": config.NumberColumn("Entities", format="localized"),
+            "relations": config.NumberColumn("Relations", format="localized"),
+            "size": config.TextColumn("Size"),
+            "elapsed": config.TextColumn("Elapsed"),
+            "left": config.TextColumn("Left"),
+            "error": config.TextColumn("Remarks", width="large"),
+            "actions": config.ButtonColumn("Actions", on_click=act, key="row_action"),
+        },
+    )
+
+
+def _files(snapshot: ui.Snapshot) -> None:
+    before = st.session_state.setdefault("sizes", {})
+    st.dataframe(
+        [
+            {
+                "file": file.name,
+                "size": ui.size(file.bytes),
+                "since this page was opened": f"+{ui.size(file.bytes - before.setdefault(file.name, file.bytes))}"
+                if file.bytes > before.setdefault(file.name, file.bytes)
+                else "",
+                "written": ui.ago(file.modified_at),
+            }
+            for file in snapshot.files
+        ],
+        key="files",
+        hide_index=True,
+    )
+
+
+live()
+if doc := st.session_state.pop("deleting", None):
+    name = next((v.document.name for v in first.documents if v.document.id == doc), doc)
+    confirm(doc, name)

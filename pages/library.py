@@ -1,0 +1,128 @@
+"""Library: what comes in, and what became of it."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from librarian import ui
+from librarian.documents import Admission, Outcome
+from librarian.samples import SAMPLES
+
+librarian = ui.get_librarian()
+snapshot = librarian.snapshot()
+state = st.session_state
+state.setdefault("results", [])
+state.setdefault("conflicts", {})
+state.setdefault("upload", 0)
+
+
+def note(admission: Admission, data: bytes | str | None = None) -> None:
+    if admission.outcome is Outcome.CONFLICT and data is not None:
+        state.conflicts[admission.name] = data
+    else:
+        state.results.append(admission)
+
+
+def replace(name: str) -> None:
+    data = state.conflicts.pop(name)
+    add = librarian.add_text if isinstance(data, str) else librarian.add_file
+    note(add(name, data, replace=True))
+
+
+st.title("Library")
+st.caption(
+    "Books and notes in .txt and .md. Each is read by the model once and kept on this machine."
+)
+ui.banners(snapshot)
+
+files, text, folder = st.tabs(
+    [":material/upload_file: Files", ":material/edit_note: Text", ":material/folder_open: Folder"]
+)
+with files:
+    uploads = st.file_uploader(
+        "Drop files here",
+        type=None,
+        accept_multiple_files=True,
+        key=f"upload-{state.upload}",
+        help="Encodings are recognised: UTF-8, UTF-16, Windows-1251, KOI8-R.",
+    )
+    if uploads:
+        with st.status(f"Taking in {len(uploads)} files…") as status, ui.told():
+            for upload in uploads:
+                status.update(label=f"Taking in {ui.plain(upload.name)}…")
+                data = upload.getvalue()
+                note(librarian.add_file(upload.name, data), data)
+        state.upload += 1  # a new widget, so that the bytes of the old one are freed
+        st.rerun()
+with text, st.form("text", clear_on_submit=True, border=False):
+    title = st.text_input("Title", placeholder="Without one, its first words become its name")
+    pasted = st.text_area("Text", height=180)
+    if st.form_submit_button("Add the text", icon=":material/add:"):
+        with ui.told():
+            name = f"{title.strip()}.md" if title.strip() else ""
+            note(librarian.add_text(name, pasted), pasted)
+        st.rerun()
+with folder, st.form("folder", border=False):
+    path = st.text_input(
+        "Path on the machine that runs the library", placeholder="/home/me/books or C:\\Books"
+    )
+    if st.form_submit_button(
+        "Add all .txt and .md files in it", icon=":material/drive_folder_upload:"
+    ):
+        with ui.told(), st.spinner("Reading the folder…"):
+            for admission in librarian.add_path(Path(path or "?")):
+                state.results.append(admission)
+        st.rerun()
+
+for name in list(state.conflicts):
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{ui.plain(name)}** is in the library with another text. Replace it?")
+        st.button("Replace", key=f"yes-{name}", on_click=replace, args=(name,), type="primary")
+        st.button("Keep the old one", key=f"no-{name}", on_click=state.conflicts.pop, args=(name,))
+
+if state.results:
+    accepted = sum(each.outcome is Outcome.ACCEPTED for each in state.results)
+    with st.container(border=True):
+        for result in state.results[-40:]:
+            match result.outcome:
+                case Outcome.ACCEPTED:
+                    words = f":material/check: **{ui.plain(result.name)}** is in the queue."
+                case Outcome.REFUSED:
+                    words = f":red[:material/block: **{ui.plain(result.name)}**] {ui.plain(result.message)}"
+                case _:
+                    words = f":orange[:material/content_copy:] {ui.plain(result.message)}"
+            st.markdown(words)
+        with st.container(horizontal=True):
+            if accepted:
+                st.page_link(
+                    "pages/indexing.py", label="Watch the indexing", icon=":material/monitoring:"
+                )
+            st.button("Clear this list", on_click=state.results.clear, type="tertiary")
+
+if not snapshot.documents:
+    with st.container(border=True):
+        st.markdown(
+            "**Nothing here yet.** Drop your first books above, or try it with two short texts:"
+        )
+        if st.button("Load the sample library", icon=":material/auto_stories:"):
+            for name, body in SAMPLES.items():
+                note(librarian.add_text(name, body), body)
+            st.rerun()
+else:
+    st.subheader(f"{len(snapshot.documents):,} documents")
+    st.dataframe(
+        [
+            {
+                "name": view.document.name,
+                "language": view.document.language,
+                "status": view.document.status.value,
+                "size": ui.size(view.document.bytes),
+                "entities": view.document.entities or None,
+                "added": ui.ago(view.document.created_at),
+            }
+            for view in reversed(snapshot.documents)
+        ],
+        key="library-table",
+        hide_index=True,
+        column_config={"name": st.column_config.TextColumn(width="large")},
+    )
