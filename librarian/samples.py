@@ -37,7 +37,7 @@ The diary of Samuel Okoro was published by the Wenlow Historical Society, which 
 of Tobias Finch and the drawings of the Tide Clock.
 
 In 1954 Edith Marlow gave the workshop in Harrow Lane to her apprentice, Clara Finch, a
-granddaughter of Tobias Finch. Clara Finch repaired the clock of Saint Anselm's Abbey and hung her grandfather's
-bell in its tower again.
+granddaughter of Tobias Finch. Clara Finch repaired the clock of Saint Anselm's Abbey and hung her
+grandfather's bell in its tower again.
 """,
 }

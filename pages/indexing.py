@@ -89,42 +89,46 @@ def _documents(snapshot: ui.Snapshot) -> None:
         [ui.row(view) for view in views],
         key="documents",
         hide_index=True,
+        placeholder="",
         column_config={
-            "name": config.TextColumn("Document", width="medium", pinned=True),
-            "state": config.TextColumn("State", width="medium"),
+            "name": config.TextColumn("Document", width=220, pinned=True),
+            "state": config.TextColumn("State", width=185),
             "progress": config.ProgressColumn(
-                "Progress", min_value=0, max_value=1, format="percent"
+                "Progress", min_value=0, max_value=1, format="percent", width=130
             ),
-            "chunks": config.TextColumn("Chunks"),
-            "saved": config.NumberColumn("Saved", help="Chunks that were already paid for"),
-            "entities": config.NumberColumn("Entities", format="localized"),
-            "relations": config.NumberColumn("Relations", format="localized"),
-            "size": config.TextColumn("Size"),
-            "elapsed": config.TextColumn("Elapsed"),
-            "left": config.TextColumn("Left"),
-            "error": config.TextColumn("Remarks", width="large"),
-            "actions": config.ButtonColumn("Actions", on_click=act, key="row_action"),
+            "left": config.TextColumn("Left", width=80),
+            "actions": config.ButtonColumn("Actions", on_click=act, key="row_action", width=90),
+            "chunks": config.TextColumn("Chunks", width=85),
+            "entities": config.NumberColumn("Entities", format="localized", width=75),
+            "relations": config.NumberColumn("Relations", format="localized", width=75),
+            "elapsed": config.TextColumn("Elapsed", width=95),
+            "error": config.TextColumn("Remarks", width=260),
+            "size": config.TextColumn("Size", width=80),
+            "saved": config.NumberColumn(
+                "Saved", help="Chunks whose answers were already paid for", width=70
+            ),
         },
-    )
+        column_order=(
+            "name", "state", "progress", "left", "actions", "chunks", "entities", "relations",
+            "elapsed", "error", "size", "saved",
+        ),
+    )  # fmt: skip
 
 
 def _files(snapshot: ui.Snapshot) -> None:
     before = st.session_state.setdefault("sizes", {})
-    st.dataframe(
-        [
+    rows = []
+    for file in snapshot.files:
+        grown = file.bytes - before.setdefault(file.name, file.bytes)
+        rows.append(
             {
                 "file": file.name,
                 "size": ui.size(file.bytes),
-                "since this page was opened": f"+{ui.size(file.bytes - before.setdefault(file.name, file.bytes))}"
-                if file.bytes > before.setdefault(file.name, file.bytes)
-                else "",
+                "since this page was opened": f"+{ui.size(grown)}" if grown > 0 else "",
                 "written": ui.ago(file.modified_at),
             }
-            for file in snapshot.files
-        ],
-        key="files",
-        hide_index=True,
-    )
+        )
+    st.dataframe(rows, key="files", hide_index=True)
 
 
 live()

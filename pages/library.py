@@ -29,6 +29,16 @@ def replace(name: str) -> None:
     note(add(name, data, replace=True))
 
 
+def sentence(result: Admission) -> str:
+    name, message = ui.plain(result.name), ui.plain(result.message)
+    match result.outcome:
+        case Outcome.ACCEPTED:
+            return f":green[:material/check:] **{name}** is in the queue."
+        case Outcome.REFUSED:
+            return f":red[:material/block:] **{name}** was refused. {message}"
+    return f":orange[:material/content_copy:] {message}"
+
+
 st.title("Library")
 st.caption(
     "Books and notes in .txt and .md. Each is read by the model once and kept on this machine."
@@ -84,18 +94,11 @@ if state.results:
     accepted = sum(each.outcome is Outcome.ACCEPTED for each in state.results)
     with st.container(border=True):
         for result in state.results[-40:]:
-            match result.outcome:
-                case Outcome.ACCEPTED:
-                    words = f":material/check: **{ui.plain(result.name)}** is in the queue."
-                case Outcome.REFUSED:
-                    words = f":red[:material/block: **{ui.plain(result.name)}**] {ui.plain(result.message)}"
-                case _:
-                    words = f":orange[:material/content_copy:] {ui.plain(result.message)}"
-            st.markdown(words)
+            st.markdown(sentence(result))
         with st.container(horizontal=True):
             if accepted:
                 st.page_link(
-                    "pages/indexing.py", label="Watch the indexing", icon=":material/monitoring:"
+                    "indexing.py", label="Watch the indexing", icon=":material/monitoring:"
                 )
             st.button("Clear this list", on_click=state.results.clear, type="tertiary")
 
@@ -123,6 +126,7 @@ else:
             for view in reversed(snapshot.documents)
         ],
         key="library-table",
+        placeholder="",
         hide_index=True,
         column_config={"name": st.column_config.TextColumn(width="large")},
     )

@@ -1,8 +1,13 @@
 """The script behind every page: the frame and the way between the pages."""
 
+from pathlib import Path
+
 import streamlit as st
 
-st.set_page_config(page_title="AI Librarian", page_icon=":material/local_library:", layout="wide")
+# A file of our own: Streamlit would fetch its own icons from the internet.
+ICON = Path(__file__).parents[1] / "docs" / "icon.png"
+
+st.set_page_config(page_title="AI Librarian", page_icon=str(ICON), layout="wide")
 page = st.navigation(
     [
         st.Page("library.py", title="Library", icon=":material/local_library:", default=True),
