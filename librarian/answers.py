@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from librarian.calls import Calls, Ticket
-from librarian.engine import MODES, Engine, Passage
+from librarian.engine import MODES, Engine
 from librarian.errors import QuestionError
+from librarian.evidence import Passage
 from librarian.models.protocol import Message, Prompt, Role
 
 QUESTION_LENGTH = 4000  # characters; more is a document, not a question

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +16,9 @@ from librarian.calls import Calls
 from librarian.chunking import chunks_of
 from librarian.desk import LANGUAGE_MARK, Desk
 from librarian.documents import Document, Status
-from librarian.errors import EmbeddingMismatch, EngineError
-from librarian.knowledge import Entity, Graph, Relation
+from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError
+from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
+from librarian.knowledge import Graph
 from librarian.models.protocol import Message
 from librarian.settings import Settings
 from librarian.signals import Signal, signal_in
@@ -37,39 +36,7 @@ POLL_S = 0.1
 RECORDS = 50
 ENTITIES = 25
 MODES = ("mix", "hybrid", "local", "global", "naive")
-_GRAPH_SEPARATOR = "<SEP>"
 _USER_QUERY = "\n\n---User Query---\n\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """A chunk that was found for a question, under the number it is cited by."""
-
-    number: int
-    document: str
-    chunk: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieval:
-    """What the library holds for a question, and the prompt that asks the model to use it."""
-
-    messages: tuple[Message, ...]
-    passages: tuple[Passage, ...]
-    entities: tuple[str, ...]
-    relations: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indexed:
-    """How LightRAG ended with a document."""
-
-    status: Status
-    chunks: int
-    entities: int
-    relations: int
-    error: str | None
 
 
 class Engine:
@@ -175,7 +142,7 @@ class Engine:
                 *history,
                 Message(role="user", content=asked),
             ),
-            passages=tuple(_passages(data["chunks"])),
+            passages=tuple(passages_of(data["chunks"])),
             entities=tuple(each["entity_name"] for each in data["entities"]),
             relations=tuple((each["src_id"], each["tgt_id"]) for each in data["relationships"]),
         )
@@ -186,7 +153,7 @@ class Engine:
         with _translated():
             nodes = await self._rag.chunk_entity_relation_graph.get_all_nodes()
             edges = await self._rag.chunk_entity_relation_graph.get_all_edges()
-        return await to_thread.run_sync(_graph, nodes, edges, version)
+        return await to_thread.run_sync(graph_of, nodes, edges, version)
 
     async def chunk_text(self, chunk: str) -> str | None:
         """The text of a chunk, by its id."""
@@ -403,10 +370,8 @@ def _closures(desk: Desk) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 @contextmanager
-def _translated():  # type: ignore[no-untyped-def]
+def _translated() -> Iterator[None]:
     """Turns LightRAG's exceptions into this program's."""
-    from librarian.errors import LibrarianError
-
     try:
         yield
     except LibrarianError:
@@ -428,51 +393,3 @@ def _doc_status(value: str) -> Any:
 def _processing_s(row: Any) -> float:
     times = row.metadata or {}
     return float(times.get("process_end_time", 0) - times.get("process_start_time", 0))
-
-
-def _passages(chunks: list[dict[str, Any]]) -> list[Passage]:
-    found = []
-    for chunk in chunks:
-        number = str(chunk.get("reference_id", ""))
-        found.append(
-            Passage(
-                number=int(number) if number.isdigit() else 0,
-                document=str(chunk.get("file_path", "")),
-                chunk=str(chunk.get("chunk_id", "")),
-                text=str(chunk.get("content", "")),
-            )
-        )
-    return found
-
-
-def _graph(nodes: list[dict[str, Any]], edges: list[dict[str, Any]], version: str) -> Graph:
-    entities = tuple(
-        Entity(
-            name=str(node["id"]),
-            type=str(node.get("entity_type", "")),
-            description=str(node.get("description", "")).replace(_GRAPH_SEPARATOR, "\n"),
-            documents=_split(node.get("file_path")),
-            chunks=_split(node.get("source_id")),
-        )
-        for node in nodes
-    )
-    known = {entity.name for entity in entities}
-    relations = tuple(
-        Relation(
-            source=str(edge["source"]),
-            target=str(edge["target"]),
-            description=str(edge.get("description", "")).replace(_GRAPH_SEPARATOR, "\n"),
-            keywords=str(edge.get("keywords", "")),
-            weight=float(edge.get("weight", 1.0)),
-            documents=_split(edge.get("file_path")),
-            chunks=_split(edge.get("source_id")),
-        )
-        for edge in edges
-        if edge["source"] in known and edge["target"] in known
-    )
-    digest = hashlib.sha1(f"{version}|{len(entities)}|{len(relations)}".encode()).hexdigest()[:16]
-    return Graph(entities=entities, relations=relations, version=digest)
-
-
-def _split(value: object) -> tuple[str, ...]:
-    return tuple(part for part in str(value or "").split(_GRAPH_SEPARATOR) if part)

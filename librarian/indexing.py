@@ -13,8 +13,9 @@ from anyio.abc import TaskGroup
 
 from librarian.calls import Calls
 from librarian.documents import Document, Phase, Status
-from librarian.engine import DOCUMENTS_AT_ONCE, Engine, Indexed
+from librarian.engine import DOCUMENTS_AT_ONCE, Engine
 from librarian.errors import LibrarianError, UnknownDocument
+from librarian.evidence import Indexed
 from librarian.intake import discard, read_document
 from librarian.library import Library
 from librarian.progress import Progress, estimate
@@ -130,9 +131,9 @@ class Indexing:
             phase=progress.phase,
             phase_done=done,
             phase_total=total,
-            eta_s=eta and eta.likely_s,
-            eta_low_s=eta and eta.low_s,
-            eta_high_s=eta and eta.high_s,
+            eta_s=eta.likely_s if eta else None,
+            eta_low_s=eta.low_s if eta else None,
+            eta_high_s=eta.high_s if eta else None,
         )
 
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
@@ -179,7 +180,7 @@ class Indexing:
             status, error = Status.PAUSED, None
         progress = self._active[document.id]
         whole = status is Status.PROCESSED
-        warnings = ()
+        warnings: tuple[str, ...] = ()
         if whole and not ended.entities:
             warnings = ("No entity was found in it.",)
         await self._put(

@@ -19,7 +19,7 @@ from librarian.errors import LibrarianError, NotReady, Transient
 from librarian.health import PACKAGES, throughput, verdict
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
-from librarian.library import Library
+from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
 from librarian.models.ollama import server_version
@@ -58,6 +58,7 @@ class Rooms:
         self._lags: list[tuple[float, float]] = []
         self._documents: tuple[DocumentView, ...] = ()
         self._graph: Graph | None = None
+        self._graph_version = ""
 
     async def live(self) -> None:
         """Opens the model and LightRAG and works until cancelled."""
@@ -167,7 +168,7 @@ class Rooms:
         else:
             self._reachable = await server_version(model.card.host) is not None
 
-    async def _publish(self, files: tuple) -> None:  # type: ignore[type-arg]
+    async def _publish(self, files: tuple[FileSize, ...]) -> None:
         now = time.monotonic()
         indexing, calls = self.indexing, self.calls
         if indexing is None or indexing.changed:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from librarian import ui
 from librarian.documents import Status
+from librarian.snapshot import Snapshot
 
 librarian = ui.get_librarian()
 st.title("Indexing")
@@ -70,7 +71,7 @@ def live() -> None:
         st.code("\n".join(snapshot.log[-60:]) or "Nothing logged yet.", language=None, height=320)
 
 
-def _sentence(snapshot: ui.Snapshot) -> str:
+def _sentence(snapshot: Snapshot) -> str:
     model = snapshot.model
     if model is None:
         return "The model is being opened."
@@ -78,7 +79,7 @@ def _sentence(snapshot: ui.Snapshot) -> str:
     return ui.plain(f"Read by {model.llm}, embedded by {model.embed}{where}.")
 
 
-def _documents(snapshot: ui.Snapshot) -> None:
+def _documents(snapshot: Snapshot) -> None:
     views = snapshot.documents[::-1]
     if not views:
         st.info("No documents yet. The Library page takes them in.", icon=":material/inbox:")
@@ -115,7 +116,7 @@ def _documents(snapshot: ui.Snapshot) -> None:
     )  # fmt: skip
 
 
-def _files(snapshot: ui.Snapshot) -> None:
+def _files(snapshot: Snapshot) -> None:
     before = st.session_state.setdefault("sizes", {})
     rows = []
     for file in snapshot.files:

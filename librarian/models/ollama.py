@@ -100,7 +100,7 @@ class OllamaModel:
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._client.close()
+        await self._client.close()  # type: ignore[no-untyped-call]
 
     async def _chat(self, prompt: Prompt, thinks: bool) -> AsyncIterator[Any]:
         return await self._client.chat(
