@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 RETRIES = 4  # of a call that failed in a way that may pass
 POLL_S = 2.0  # how often a server that is gone is tried again
 BACKOFF_S = 1.0
+RELOAD_S = 1.0  # a model that is in memory answers `load_duration` in milliseconds
 REMEMBERED = 2000  # calls, for medians and rates
 
 
@@ -64,6 +65,7 @@ class _Running:
 class _Account:
     finished: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     retries: int = 0
+    reloads: int = 0  #: calls before which the server had to load the model
     texts_embedded: int = 0
 
 
@@ -178,6 +180,7 @@ class Calls:
             del self._running[number]
         if scope.cancelled_caught:
             raise DocumentPaused
+        self.account.reloads += completion.load_s >= RELOAD_S
         self.account.finished.append(
             CallRecord(
                 role=prompt.role.value,

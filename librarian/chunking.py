@@ -69,16 +69,19 @@ def _pieces(text: str, limit: int, count: Count) -> list[_Piece]:
     """Lines, cut further into sentences, words or characters where one is too long."""
     grain = max(1, limit // 8)  # small enough that FILL always leaves places to choose from
     pieces: list[_Piece] = []
-    after_blank = True
+    after_blank, after_heading = True, False
     for line in _LINE.finditer(text):
         body = line.group()
         rank = _line_rank(body.rstrip("\n"), after_blank)
+        heading = rank == 0.0
+        if after_heading:  # a heading at the end of a chunk says nothing about either side
+            rank = 0.6 if heading else 0.9
         tokens = count(body)
         if tokens <= grain:
             pieces.append(_Piece(line.start(), line.end(), tokens, rank))
         else:
             pieces.extend(_split(body, line.start(), rank, grain, count))
-        after_blank = body.endswith("\n\n")
+        after_blank, after_heading = body.endswith("\n\n"), heading
     return pieces
 
 

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import to_thread
 
-from librarian.calls import Calls
-from librarian.chunking import chunks_of
-from librarian.desk import LANGUAGE_MARK, Desk
+from librarian.desk import Desk
 from librarian.documents import Document, Status
+from librarian.embeddings import Embeddings
 from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError
 from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
 from librarian.knowledge import Graph
 from librarian.models.protocol import Message
-from librarian.settings import Settings
-from librarian.signals import Signal, signal_in
-from librarian.tokens import PieceTokenizer
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
 log = logging.getLogger(__name__)
 
-NEVER_S = 30 * 24 * 3600  # LightRAG kills calls that are still alive; ours are watched elsewhere
 DOCUMENTS_AT_ONCE = 2  # the second one's calls fill the slots while the first is merged
 POLL_S = 0.1
-# LightRAG allows 100 records a chunk; on an 8B model that is minutes, and longer than its context.
-RECORDS = 50
-ENTITIES = 25
 MODES = ("mix", "hybrid", "local", "global", "naive")
 _USER_QUERY = "\n\n---User Query---\n\n"
 
@@ -42,10 +32,10 @@ _USER_QUERY = "\n\n---User Query---\n\n"
 class Engine:
     """An open LightRAG. Every method runs on the loop that opened it."""
 
-    def __init__(self, rag: LightRAG, desk: Desk, calls: Calls) -> None:
+    def __init__(self, rag: LightRAG, desk: Desk, embeddings: Embeddings) -> None:
         self._rag = rag
         self._desk = desk
-        self._calls = calls
+        self._embeddings = embeddings
         self._work = anyio.Event()
         self._version = 0
 
@@ -68,12 +58,16 @@ class Engine:
 
         plain = sanitize_text_for_encoding(text)
         self._desk.expect(document, plain)
-        with _translated():
+        with translated():
             await self._enqueue(document, plain)
             self._work.set()
             row = await self._ended(document)
         self._version += 1
         return await self._indexed(document.id, row)
+
+    async def embed_ahead(self) -> None:
+        """Makes vectors while they are not asked for yet; ends when cancelled."""
+        await self._embeddings.run()
 
     async def run(self) -> None:
         """LightRAG's pipeline, whenever there is something for it; ends when cancelled."""
@@ -96,7 +90,7 @@ class Engine:
         Raises:
             EngineError: LightRAG refused or failed.
         """
-        with _translated():
+        with translated():
             if await self._rag.doc_status.get_by_id(doc_id) is None:
                 return
             result = await self._rag.adelete_by_doc_id(doc_id, delete_llm_cache=False)
@@ -106,7 +100,7 @@ class Engine:
 
     async def forget_answers(self) -> None:
         """Empties LightRAG's cache of model answers."""
-        with _translated():
+        with translated():
             await self._rag.aclear_cache()
 
     async def retrieve(
@@ -125,7 +119,7 @@ class Engine:
             enable_rerank=False,
             conversation_history=[{"role": m.role, "content": m.content} for m in history],
         )
-        with _translated():
+        with translated():
             found = await self._rag.aquery_llm(question, param)
         if found["status"] != "success":
             if found["metadata"].get("failure_reason") == "no_results":
@@ -150,7 +144,7 @@ class Engine:
     async def graph(self) -> Graph:
         """The whole graph as it is now."""
         version = self.version
-        with _translated():
+        with translated():
             nodes = await self._rag.chunk_entity_relation_graph.get_all_nodes()
             edges = await self._rag.chunk_entity_relation_graph.get_all_edges()
         return await to_thread.run_sync(graph_of, nodes, edges, version)
@@ -210,167 +204,8 @@ class Engine:
         )
 
 
-@asynccontextmanager
-async def open_engine(
-    *,
-    directory: Path,
-    workspace: str,
-    settings: Settings,
-    chunk_tokens: int,
-    calls: Calls,
-    heard: Callable[[Signal], None],
-) -> AsyncIterator[Engine]:
-    """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
-
-    Raises:
-        EmbeddingMismatch: the vectors there have another dimension.
-        EngineError: LightRAG could not open its files.
-    """
-    await to_thread.run_sync(_import_lightrag)
-    desk = Desk(calls, settings.language)
-    rag = await to_thread.run_sync(
-        _build, directory, workspace, settings, chunk_tokens, calls, desk
-    )
-    with _translated():
-        await rag.initialize_storages()
-    ear = _Ear(heard)
-    logging.getLogger("lightrag").addHandler(ear)
-    engine = Engine(rag, desk, calls)
-    try:
-        yield engine
-    finally:
-        logging.getLogger("lightrag").removeHandler(ear)
-        with anyio.CancelScope(shield=True):
-            await _shut(rag)
-
-
-async def _shut(rag: LightRAG) -> None:
-    """Saves what is paid for and lets go; half-merged documents are left to the next start."""
-    from lightrag.kg.shared_storage import finalize_share_data
-
-    try:
-        await rag.llm_response_cache.index_done_callback()
-        await rag._discard_pending_index_ops()
-        await rag.finalize_storages()
-    finally:
-        finalize_share_data()
-
-
-class _Ear(logging.Handler):
-    """Hears LightRAG's log lines at the moment they are written, on its loop."""
-
-    def __init__(self, heard: Callable[[Signal], None]) -> None:
-        super().__init__(logging.INFO)
-        self._heard = heard
-
-    def emit(self, record: logging.LogRecord) -> None:
-        signal = signal_in(record.getMessage())
-        if signal is not None:
-            self._heard(signal)
-
-
-def _import_lightrag() -> None:
-    """Imports LightRAG without letting a stray `.env` change this process's environment."""
-    before = dict(os.environ)
-    import lightrag
-    import lightrag.kg.shared_storage
-    import lightrag.utils  # noqa: F401
-
-    os.environ.clear()
-    os.environ.update(before)
-    for handler in list(logging.getLogger("lightrag").handlers):
-        if type(handler).__name__ == "SafeStreamHandler":
-            logging.getLogger("lightrag").removeHandler(handler)
-
-
-def _build(
-    directory: Path,
-    workspace: str,
-    settings: Settings,
-    chunk_tokens: int,
-    calls: Calls,
-    desk: Desk,
-) -> LightRAG:
-    from lightrag import LightRAG
-    from lightrag.utils import EmbeddingFunc, Tokenizer
-
-    tokenizer = PieceTokenizer()
-    room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
-    at_once = settings.llm_max_async + 1
-    extract, ask = _closures(desk)
-
-    async def embed(texts: list[str], **_: object) -> Any:
-        return await calls.embed(texts)
-
-    async def chunk(
-        _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
-    ) -> list[dict[str, Any]]:
-        chunks = await to_thread.run_sync(
-            lambda: chunks_of(content, limit=chunk_tokens, count=tokenizer.count)
-        )
-        desk.lay_out(content, chunks)
-        return [
-            {"tokens": each.tokens, "content": each.text, "chunk_order_index": each.order}
-            for each in chunks
-        ]
-
-    with _translated():
-        return LightRAG(
-            working_dir=str(directory),
-            workspace=workspace,
-            tokenizer=Tokenizer("pieces", tokenizer),
-            chunk_token_size=chunk_tokens,
-            chunking_func=chunk,
-            llm_model_func=extract,
-            llm_model_name=calls.model.card.llm,
-            llm_model_max_async=at_once * DOCUMENTS_AT_ONCE,
-            role_llm_configs={
-                "keyword": {"func": ask, "max_async": 4},
-                "query": {"func": ask, "max_async": 4},
-            },
-            default_llm_timeout=NEVER_S,
-            embedding_func=EmbeddingFunc(
-                embedding_dim=calls.model.card.dimension, func=embed, max_token_size=8192
-            ),
-            embedding_batch_num=settings.embed_batch,
-            embedding_func_max_async=4,
-            default_embedding_timeout=NEVER_S,
-            entity_extract_max_gleaning=settings.gleaning,
-            entity_extraction_use_json=True,
-            entity_extract_max_records=RECORDS,
-            entity_extract_max_entities=ENTITIES,
-            summary_context_size=min(12000, room - 1000),
-            summary_max_tokens=min(1200, room // 4),
-            max_parallel_insert=DOCUMENTS_AT_ONCE,
-            max_total_tokens=room - 1500,
-            max_entity_tokens=room // 6,
-            max_relation_tokens=room // 5,
-            addon_params={"language": LANGUAGE_MARK},
-        )
-
-
-def _closures(desk: Desk) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """LightRAG copies what it is given deeply, so the functions are plain closures."""
-
-    async def extract(
-        prompt: str,
-        system_prompt: str | None = None,
-        history_messages: list[dict[str, str]] | None = None,
-        response_format: object = None,
-        **_: object,
-    ) -> str:
-        return await desk.extract(
-            prompt, system_prompt or "", history_messages or [], form=response_format is not None
-        )
-
-    async def ask(prompt: str, system_prompt: str | None = None, **_: object) -> str:
-        return await desk.keywords(prompt, system_prompt or "")
-
-    return extract, ask
-
-
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turns LightRAG's exceptions into this program's."""
     try:
         yield

@@ -6,8 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-
-import networkx as nx  # type: ignore[import-untyped]
+from xml.sax.saxutils import escape
 
 from librarian.graph import html, part
 from librarian.knowledge import Graph
@@ -17,33 +16,32 @@ DRAWN = 5000  # entities; browsers cannot move more
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SEPARATOR = "; "
+_GRAPHML = """<?xml version="1.0" encoding="UTF-8"?>
+<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+<key id="n0" for="node" attr.name="label" attr.type="string"/>
+<key id="n1" for="node" attr.name="type" attr.type="string"/>
+<key id="n2" for="node" attr.name="description" attr.type="string"/>
+<key id="n3" for="node" attr.name="documents" attr.type="string"/>
+<key id="e0" for="edge" attr.name="weight" attr.type="double"/>
+<key id="e1" for="edge" attr.name="keywords" attr.type="string"/>
+<key id="e2" for="edge" attr.name="description" attr.type="string"/>
+<key id="e3" for="edge" attr.name="documents" attr.type="string"/>
+<graph edgedefault="undirected">"""
 
 
 def to_graphml(graph: Graph) -> bytes:
     """For Gephi, yEd, Cytoscape and networkx; what XML cannot hold becomes U+FFFD."""
-    made = nx.MultiGraph()
     ids = {entity.name: f"n{number}" for number, entity in enumerate(graph.entities)}
-    for entity in graph.entities:
-        made.add_node(
-            ids[entity.name],
-            label=_xml(entity.name),
-            type=_xml(entity.type),
-            description=_xml(entity.description),
-            documents=_xml(_SEPARATOR.join(entity.documents)),
-        )
-    for relation in graph.relations:
-        made.add_edge(
-            ids[relation.source],
-            ids[relation.target],
-            weight=float(relation.weight),
-            keywords=_xml(relation.keywords),
-            description=_xml(relation.description),
-            documents=_xml(_SEPARATOR.join(relation.documents)),
-        )
-    made = made if made.size() != nx.Graph(made).size() else nx.Graph(made)
-    file = io.BytesIO()
-    nx.write_graphml_xml(made, file, encoding="utf-8")
-    return file.getvalue()
+    lines = [_GRAPHML]
+    for one in graph.entities:
+        values = (one.name, one.type, one.description, _SEPARATOR.join(one.documents))
+        lines.append(f'<node id="{ids[one.name]}">{_values("n", values)}</node>')
+    for number, link in enumerate(graph.relations):
+        documents = _SEPARATOR.join(link.documents)
+        values = (repr(float(link.weight)), link.keywords, link.description, documents)
+        ends = f'source="{ids[link.source]}" target="{ids[link.target]}"'
+        lines.append(f'<edge id="e{number}" {ends}>{_values("e", values)}</edge>')
+    return "\n".join([*lines, "</graph>", "</graphml>", ""]).encode()
 
 
 def to_csv(graph: Graph) -> tuple[bytes, bytes]:
@@ -76,8 +74,14 @@ def to_html(graph: Graph, *, title: str = "Knowledge graph", dark: bool = False)
     return html(graph, layout(graph), title=title, dark=dark)
 
 
+def _values(kind: str, values: Iterable[str]) -> str:
+    return "".join(
+        f'<data key="{kind}{number}">{_xml(value)}</data>' for number, value in enumerate(values)
+    )
+
+
 def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str | float]]) -> bytes:

@@ -31,7 +31,7 @@ POLICY = (
     "img-src data: blob:; font-src data:"
 )
 
-# Told apart with the common kinds of colour blindness, and on white as well as on near-black.
+# After the colour-blind-safe palettes of Okabe and Ito and of Tol; for white and for near-black.
 PALETTE = (
     "#4477aa", "#ee6677", "#2b9348", "#d9b92f", "#5bbfe6", "#b0508f", "#e8912d", "#3fb0a0",
     "#8072d1", "#c9541a", "#8f9434", "#b98aa5",
@@ -45,6 +45,7 @@ ALIASES = {"geo": "location", "organisation": "organization", "product": "artifa
 UNTYPED = frozenset({"", "unknown", "other", "none"})
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+")
+_MARKS = re.compile(r"[\W_]")
 _OUTSIDE = re.compile(
     r"<link\b[^>]*\bhref=\"https?:[^>]*>|<script\b[^>]*\bsrc=\"https?:[^>]*>\s*</script>"
     r"|<center>\s*<h1>\s*</h1>\s*</center>|<!--.*?-->",
@@ -144,6 +145,7 @@ class Names:
         ranked = sorted(graph.entities, key=lambda entity: (-count[entity.name], entity.name))
         self._names = [entity.name for entity in ranked]
         self._folded = [_folded(name) for name in self._names]
+        self._spaced = [_MARKS.sub(" ", name) for name in self._folded]
 
     def search(self, text: str, limit: int = 20) -> tuple[str, ...]:
         """Equal names first, then beginnings, beginnings of words, parts; best connected first."""
@@ -152,7 +154,7 @@ class Names:
         if not words:
             return tuple(self._names[:limit])
         found = (
-            (_rank(name, wanted), place)
+            (_rank(name, self._spaced[place], wanted), place)
             for place, name in enumerate(self._folded)
             if words[0] in name and all(word in name for word in words)
         )
@@ -186,16 +188,11 @@ def _folded(text: str) -> str:
     return " ".join(text.casefold().replace("ё", "е").split())
 
 
-def _rank(name: str, wanted: str) -> int:
-    if name == wanted:
-        return 0
+def _rank(name: str, spaced: str, wanted: str) -> int:
     if name.startswith(wanted):
-        return 1
-    at = name.find(wanted)
-    while at > 0:
-        if not name[at - 1].isalnum():
-            return 2
-        at = name.find(wanted, at + 1)
+        return int(name != wanted)
+    if f" {wanted}" in spaced:
+        return 2
     return 3 if wanted in name else 4
 
 

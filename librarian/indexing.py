@@ -51,6 +51,7 @@ class Indexing:
         self._engine = engine
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
+            tasks.start_soon(engine.embed_ahead)
             while True:
                 self._wake = anyio.Event()
                 await self._forget_deleted(engine)

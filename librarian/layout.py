@@ -18,7 +18,7 @@ GAP = 9.0  # free space around a node
 SEED = 7
 EXACT = 1200  # up to here every node pushes every other; above, groups of near nodes push
 GROUPS = 512
-ROWS = 4096  # rows of a distance matrix in memory at once
+CELLS = 120_000  # of a distance matrix at once; for more, BLAS starts threads, which is slower
 PIVOTS = 24
 PULL = 2.0
 GRAVITY = np.array([0.017, 0.029], dtype=np.float32)  # screens are wider than high
@@ -183,14 +183,15 @@ def _push(points: Points, mass: Points, groups: Indices) -> Points:
     ).astype(np.float32)
     square = (middle**2).sum(axis=1)
     force = np.empty_like(points)
-    for first in range(0, len(points), ROWS):
-        here = points[first : first + ROWS]
+    rows = max(16, CELLS // len(middle))
+    for first in range(0, len(points), rows):
+        here = points[first : first + rows]
         pressure = here @ (-2 * middle.T)
         pressure += square
         pressure += (here**2).sum(axis=1, keepdims=True)
         np.maximum(pressure, 0.05, out=pressure)
         np.divide(weight, pressure, out=pressure)
-        force[first : first + ROWS] = here * pressure.sum(axis=1, keepdims=True) - pressure @ middle
+        force[first : first + rows] = here * pressure.sum(axis=1, keepdims=True) - pressure @ middle
     return force * mass[:, None]
 
 

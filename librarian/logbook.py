@@ -19,6 +19,7 @@ LOOP_ERRORS = (
     "never awaited",
 )
 _NAMES = ("lightrag", "librarian", "asyncio")
+_CHATTER = ("Upserting relation", " == LLM cache == ")
 _FORM = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
@@ -33,6 +34,7 @@ class Logbook:
             handler.setFormatter(_FORM)
             for name in _NAMES:
                 logging.getLogger(name).addHandler(handler)
+        logging.getLogger("lightrag").addFilter(_worth_keeping)
         logging.getLogger("librarian").setLevel(logging.INFO)
 
     @property
@@ -42,6 +44,7 @@ class Logbook:
 
     def close(self) -> None:
         """Stops writing."""
+        logging.getLogger("lightrag").removeFilter(_worth_keeping)
         for handler in (self._file, self._memory):
             for name in _NAMES:
                 logging.getLogger(name).removeHandler(handler)
@@ -55,6 +58,11 @@ def loop_errors(path: Path) -> int:
         with part.open(encoding="utf-8", errors="replace") as lines:
             found += sum(any(error in line for error in LOOP_ERRORS) for line in lines)
     return found
+
+
+def _worth_keeping(record: logging.LogRecord) -> bool:
+    """LightRAG writes a line for each of a book's thousands of relations."""
+    return not str(record.msg).startswith(_CHATTER)
 
 
 class _Memory(logging.Handler):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, ExitStack
+from importlib.util import find_spec
 from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 T = TypeVar("T")
+_UVLOOP = find_spec("uvloop") is not None  # there is none for Windows
 
 
 class Portal:
@@ -18,7 +20,7 @@ class Portal:
     def __init__(self) -> None:
         self._exits = ExitStack()
         self._portal: BlockingPortal = self._exits.enter_context(
-            start_blocking_portal("asyncio", name="librarian-loop")
+            start_blocking_portal("asyncio", {"use_uvloop": _UVLOOP}, name="librarian-loop")
         )
 
     def enter(self, manager: AbstractAsyncContextManager[T]) -> T:

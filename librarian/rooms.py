@@ -13,12 +13,14 @@ import anyio
 from anyio import to_thread
 
 from librarian.answers import Answers
+from librarian.assembly import open_engine
 from librarian.calls import Calls
-from librarian.engine import Engine, open_engine
+from librarian.engine import Engine
 from librarian.errors import LibrarianError, NotReady, Transient
 from librarian.health import PACKAGES, throughput, verdict
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
+from librarian.language import language_of
 from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
@@ -62,6 +64,7 @@ class Rooms:
 
     async def live(self) -> None:
         """Opens the model and LightRAG and works until cancelled."""
+        await to_thread.run_sync(language_of, "The first call reads the detector's model.")
         while True:
             try:
                 await self._open_and_work()
@@ -147,19 +150,22 @@ class Rooms:
         at_once = self.settings.llm_max_async + (model.card.backend == "ollama")
         self.calls = calls = Calls(model, limit=at_once, batch=self.settings.embed_batch)
         self.indexing = indexing = Indexing(self.library, calls)
-        async with open_engine(
-            directory=self.library.cache,
-            workspace=self.library.manifest.workspace,
-            settings=self.settings,
-            chunk_tokens=self.library.manifest.chunk_tokens,
-            calls=calls,
-            heard=indexing.hear,
-        ) as engine:
-            self.engine = engine
-            self.answers = Answers(engine, calls, time.monotonic)
-            self._trouble = None
-            self.settled.set()
-            await indexing.run(engine)
+        try:
+            async with open_engine(
+                directory=self.library.cache,
+                workspace=self.library.manifest.workspace,
+                settings=self.settings,
+                chunk_tokens=self.library.manifest.chunk_tokens,
+                calls=calls,
+                heard=indexing.hear,
+            ) as engine:
+                self.engine = engine
+                self.answers = Answers(engine, calls, time.monotonic)
+                self._trouble = None
+                self.settled.set()
+                await indexing.run(engine)
+        finally:
+            calls.close()  # last: LightRAG's own calls are cancelled, not refused
 
     async def _probe(self) -> None:
         model = self.calls.model if self.calls else None
@@ -225,8 +231,6 @@ async def open_rooms(
         try:
             yield rooms
         finally:
-            if rooms.calls is not None:
-                rooms.calls.close()
             tasks.cancel_scope.cancel()
 
 

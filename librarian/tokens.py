@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 # Calibrated so that books come out at about as many tokens as with the tokenizers of current
 # models: a Latin piece of four letters, a Cyrillic one of three, with the space before it.
@@ -35,6 +36,7 @@ class PieceTokenizer:
         return sum(1 for _ in _PIECE.finditer(content))
 
 
+@lru_cache(maxsize=1 << 16)
 def _pack(piece: str) -> int:
     token = 0
     for character in reversed(piece):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from librarian.app import Librarian
 from librarian.documents import Admission, Outcome
 from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
-from librarian.exports import to_graphml
+from librarian.exports import to_csv, to_graphml, to_html
 from librarian.health import Check, Severity
 from librarian.snapshot import as_json
 from librarian.views import GraphRequest
@@ -48,15 +49,22 @@ class Forbidden(BadRequest):
     """Requests of other web sites are not answered; open the dashboard itself."""
 
 
+class Unauthorized(BadRequest):
+    """Send LIBRARIAN_API_TOKEN as `Authorization: Bearer …`."""
+
+
 def routes(get: Callable[[], Librarian]) -> list[Route]:
     """The routes over the Librarian that `get` returns (it may raise a LibrarianError)."""
 
-    def over(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def over(handler: Handler, *, guarded: bool = True) -> Callable[[Request], Awaitable[Response]]:
         @wraps(handler)
         async def answer(request: Request) -> Response:
             try:
                 _check_origin(request)
-                return await handler(request, get())
+                librarian = get()
+                if guarded:
+                    _check_token(request, librarian.settings.api_token)
+                return await handler(request, librarian)
             except LibrarianError as exc:
                 return JSONResponse({"error": str(exc)}, status_code=_status_of(exc))
 
@@ -66,7 +74,7 @@ def routes(get: Callable[[], Librarian]) -> list[Route]:
         Route("/insert", over(insert), methods=["POST"]),
         Route("/api/status", over(status), methods=["GET"]),
         Route("/health", over(health), methods=["GET"]),
-        Route("/graph-view", over(graph_view), methods=["GET"]),
+        Route("/graph-view", over(graph_view, guarded=False), methods=["GET"]),  # for a frame
         Route("/api/do/{verb}", over(do), methods=["POST"]),
     ]
 
@@ -124,9 +132,9 @@ async def do(request: Request, librarian: Librarian) -> Response:
     """`POST /api/do/VERB`: what a command asks of the dashboard that owns the home."""
     verb = request.path_params["verb"]
     body = await _json_body(request, librarian.settings.max_body_bytes)
-    if verb not in _VERBS:
+    if verb not in VERBS:
         raise BadRequest(f"There is no {verb!r}.")
-    return JSONResponse(await to_thread.run_sync(_VERBS[verb], librarian, body))
+    return JSONResponse(await to_thread.run_sync(VERBS[verb], librarian, body))
 
 
 def checks_json(checks: tuple[Check, ...]) -> dict[str, Any]:
@@ -137,14 +145,22 @@ def checks_json(checks: tuple[Check, ...]) -> dict[str, Any]:
     }
 
 
-def admission_json(admission: Admission) -> dict[str, Any]:
-    """One line of an ingest."""
-    return asdict(admission)
-
-
 def _add(librarian: Librarian, body: dict[str, Any]) -> Any:
-    admissions = librarian.add_path(Path(_text(body, "path")), replace=bool(body.get("replace")))
-    return {"admissions": [admission_json(each) for each in admissions]}
+    path, name, replace = Path(_text(body, "path")), body.get("name"), bool(body.get("replace"))
+    if not name:
+        found = librarian.add_path(path, replace=replace)
+        return {"admissions": [asdict(admission) for admission in found]}
+    try:
+        admission = librarian.add_file(str(name), path.read_bytes(), replace=replace)
+    except OSError as exc:  # the other files of a folder are not held up
+        reason = f"It could not be read: {exc.strerror or exc}."
+        admission = Admission(name=str(name), outcome=Outcome.REFUSED, message=reason)
+    return {"admissions": [asdict(admission)]}
+
+
+def _insert(librarian: Librarian, body: dict[str, Any]) -> Any:
+    admission = librarian.add_text(str(body.get("name") or ""), str(body.get("text") or ""))
+    return {"admissions": [asdict(admission)]}
 
 
 def _ask(librarian: Librarian, body: dict[str, Any]) -> Any:
@@ -152,7 +168,16 @@ def _ask(librarian: Librarian, body: dict[str, Any]) -> Any:
 
 
 def _graphml(librarian: Librarian, _: dict[str, Any]) -> Any:
-    return {"graphml": to_graphml(librarian.graph()).decode()}
+    return {"files": {".graphml": to_graphml(librarian.graph()).decode()}}
+
+
+def _csv(librarian: Librarian, _: dict[str, Any]) -> Any:
+    entities, relations = to_csv(librarian.graph())
+    return {"files": {".entities.csv": entities.decode(), ".relations.csv": relations.decode()}}
+
+
+def _html(librarian: Librarian, _: dict[str, Any]) -> Any:
+    return {"files": {".html": to_html(librarian.graph())}}
 
 
 def _verify(librarian: Librarian, _: dict[str, Any]) -> Any:
@@ -172,10 +197,14 @@ def _clear(librarian: Librarian, _: dict[str, Any]) -> Any:
     return {"ok": True}
 
 
-_VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
+# What commands run: over HTTP in the dashboard that has the home, or directly in their own process.
+VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
     "add": _add,
+    "insert": _insert,
     "ask": _ask,
     "graphml": _graphml,
+    "csv": _csv,
+    "html": _html,
     "verify": _verify,
     "pause": _document_verb("pause"),
     "retry": _document_verb("retry"),
@@ -187,6 +216,7 @@ _VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
 def _status_of(error: LibrarianError) -> int:
     kinds: tuple[tuple[type[LibrarianError], int], ...] = (
         (BodyTooLarge, 413),
+        (Unauthorized, 401),
         (Forbidden, 403),
         (BadRequest, 400),
         (QuestionError, 422),
@@ -202,6 +232,12 @@ def _check_origin(request: Request) -> None:
     if origin and urlsplit(origin).netloc != request.headers.get("host"):
         if not (request.method == "GET" and origin == "null"):
             raise Forbidden(f"The request comes from {origin!r:.80}.")
+
+
+def _check_token(request: Request, token: str) -> None:
+    given = request.headers.get("authorization", "")
+    if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        raise Unauthorized("This library has a token, and the request has not.")
 
 
 async def _json_body(request: Request, limit: int) -> dict[str, Any]:

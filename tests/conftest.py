@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from librarian.app import Librarian
@@ -13,6 +14,14 @@ from librarian.documents import Status
 from librarian.settings import Settings
 from librarian.snapshot import DocumentView
 from tests.ollama_server import OllamaServer
+
+hypothesis.settings.register_profile(
+    "plain",
+    deadline=None,  # a busy machine is no bug
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("plain")
 
 PATIENCE_S = 40.0  # for work of one second; a busy machine may take many times that
 

@@ -86,6 +86,6 @@ def translated(model: str) -> Iterator[None]:
     except httpx.TransportError as exc:
         # The connection broke inside an answer: the server was stopped or restarted.
         raise TruncatedAnswer(f"{model}: {exc or 'the connection broke'}.") from exc
-    except (JSONDecodeError, pydantic.ValidationError, AttributeError, TypeError) as exc:
+    except (JSONDecodeError, pydantic.ValidationError, AttributeError, KeyError, TypeError) as exc:
         # The client fails in these ways on answers that are not Ollama's.
         raise MalformedAnswer(f"{model}: not an answer of Ollama ({type(exc).__name__}).") from exc

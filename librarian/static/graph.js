@@ -123,7 +123,7 @@
     const element = network.body.container;
     const centre = network.getViewPosition();
     const w = element.clientWidth / scale, h = element.clientHeight / scale;
-    ctx.globalAlpha = 0.78;
+    ctx.globalAlpha = 0.7;
     ctx.fillStyle = theme.back;
     ctx.fillRect(centre.x - w, centre.y - h, 2 * w, 2 * h);
     ctx.globalAlpha = 1;
@@ -135,7 +135,7 @@
       ctx.beginPath();
       ctx.moveTo(from.x, from.y);
       ctx.lineTo(to.x, to.y);
-      ctx.lineWidth = Math.max(link.edge.width, 1.2 / scale);
+      ctx.lineWidth = Math.max(Math.min(link.edge.width, 3), 1.2 / scale);
       ctx.strokeStyle = theme.strong;
       ctx.stroke();
     }
@@ -156,7 +156,7 @@
     const scale = network.getScale();
     const at = network.getPositions();
     for (const node of all) place.set(node.id, at[node.id] || { x: node.x, y: node.y });
-    const lit = hovered !== null ? hovered : selected;
+    const lit = hovered !== null ? hovered : selected === quiet ? null : selected;
     const chosen = lit !== null && shown(lit) ? spotlight(ctx, scale, lit) : null;
     if (selected !== null && shown(selected)) ring(ctx, byId.get(selected), scale);
     drawLabels(ctx, scale, chosen);

@@ -32,7 +32,7 @@ addEventListener("message", (event) => got.push(event.data));
 PLANTED = (
     "</script><script>window.owned = 1; parent.postMessage('owned', '*')</script>",
     "<img src=x onerror=\"window.owned = 1; parent.postMessage('owned', '*')\">",
-    "<a href=javascript:parent.postMessage('owned','*') onmouseover=parent.postMessage('owned','*')>",
+    "<a href=javascript:parent.postMessage('owned','*') onmouseover=parent.postMessage('owned')>",
 )
 COLOURS = """() => {
   const canvas = document.querySelector("canvas");

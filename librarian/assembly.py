@@ -1,0 +1,225 @@
+"""LightRAG put together: its models, its cutter and its limits, on one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from librarian.calls import Calls
+from librarian.chunking import chunks_of
+from librarian.desk import LANGUAGE_MARK, Desk
+from librarian.embeddings import Embeddings
+from librarian.engine import DOCUMENTS_AT_ONCE, Engine, translated
+from librarian.settings import Settings
+from librarian.signals import Signal, signal_in
+from librarian.tokens import PieceTokenizer
+
+if TYPE_CHECKING:
+    from lightrag import LightRAG
+
+NEVER_S = 30 * 24 * 3600  # LightRAG kills calls that are still alive; ours are watched elsewhere
+# LightRAG merges twice as many entities at a time, so that those without a call fill the time of
+# those with one. How many calls really run at once is decided in `calls`.
+MERGED_AT_ONCE = 32
+# LightRAG allows 100 records a chunk; on an 8B model that is minutes, and longer than its context.
+RECORDS = 50
+ENTITIES = 25
+
+
+@asynccontextmanager
+async def open_engine(
+    *,
+    directory: Path,
+    workspace: str,
+    settings: Settings,
+    chunk_tokens: int,
+    calls: Calls,
+    heard: Callable[[Signal], None],
+) -> AsyncIterator[Engine]:
+    """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
+
+    Raises:
+        EmbeddingMismatch: the vectors there have another dimension.
+        EngineError: LightRAG could not open its files.
+    """
+    await to_thread.run_sync(_import_lightrag)
+    desk = Desk(calls, settings.language)
+    embeddings = Embeddings(calls, settings.embed_batch)
+    rag = await to_thread.run_sync(
+        _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings
+    )
+    with translated():
+        await rag.initialize_storages()
+    for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
+        _announce(storage, embeddings)
+    ear = _Ear(heard)
+    logging.getLogger("lightrag").addHandler(ear)
+    engine = Engine(rag, desk, embeddings)
+    try:
+        yield engine
+    finally:
+        logging.getLogger("lightrag").removeHandler(ear)
+        with anyio.CancelScope(shield=True):
+            await _shut(rag)
+
+
+async def _shut(rag: LightRAG) -> None:
+    """Saves what is paid for and lets go; half-merged documents are left to the next start."""
+    from lightrag.kg.shared_storage import finalize_share_data
+
+    try:
+        await _end_strays()
+        await rag.llm_response_cache.index_done_callback()
+        await rag._discard_pending_index_ops()
+        await rag.finalize_storages()
+    finally:
+        finalize_share_data()
+
+
+async def _end_strays() -> None:
+    """Ends what LightRAG leaves running when its pipeline is cancelled: chunks, workers, calls."""
+    import lightrag
+
+    home = str(Path(lightrag.__file__).parent)
+    strays = [task for task in asyncio.all_tasks() if _source(task).startswith(home)]
+    for task in strays:
+        task.cancel()
+    await asyncio.gather(*strays, return_exceptions=True)
+
+
+def _source(task: asyncio.Task[Any]) -> str:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code.co_filename if code else ""
+
+
+def _announce(storage: Any, embeddings: Embeddings) -> None:
+    """Lets what LightRAG stores without a vector yet be embedded in the meantime."""
+    upsert = storage.upsert
+
+    async def announced(data: dict[str, dict[str, Any]]) -> None:
+        await upsert(data)
+        embeddings.soon(row["content"] for row in data.values())
+
+    storage.upsert = announced
+
+
+class _Ear(logging.Handler):
+    """Hears LightRAG's log lines at the moment they are written, on its loop."""
+
+    def __init__(self, heard: Callable[[Signal], None]) -> None:
+        super().__init__(logging.INFO)
+        self._heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        signal = signal_in(record.getMessage())
+        if signal is not None:
+            self._heard(signal)
+
+
+def _import_lightrag() -> None:
+    """Imports LightRAG without letting a stray `.env` change this process's environment."""
+    before = dict(os.environ)
+    import lightrag
+    import lightrag.kg.shared_storage
+    import lightrag.utils  # noqa: F401
+
+    os.environ.clear()
+    os.environ.update(before)
+    for handler in list(logging.getLogger("lightrag").handlers):
+        if type(handler).__name__ == "SafeStreamHandler":
+            logging.getLogger("lightrag").removeHandler(handler)
+
+
+def _build(
+    directory: Path,
+    workspace: str,
+    settings: Settings,
+    chunk_tokens: int,
+    calls: Calls,
+    desk: Desk,
+    embeddings: Embeddings,
+) -> LightRAG:
+    from lightrag import LightRAG
+    from lightrag.utils import EmbeddingFunc, Tokenizer
+
+    tokenizer = PieceTokenizer()
+    room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
+    at_once = settings.llm_max_async + 1
+    extract, ask = _closures(desk)
+
+    async def embed(texts: list[str], **_: object) -> Any:
+        return await embeddings.embed(texts)
+
+    async def chunk(
+        _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
+    ) -> list[dict[str, Any]]:
+        chunks = await to_thread.run_sync(
+            lambda: chunks_of(content, limit=chunk_tokens, count=tokenizer.count)
+        )
+        desk.lay_out(content, chunks)
+        return [
+            {"tokens": each.tokens, "content": each.text, "chunk_order_index": each.order}
+            for each in chunks
+        ]
+
+    with translated():
+        return LightRAG(
+            working_dir=str(directory),
+            workspace=workspace,
+            tokenizer=Tokenizer("pieces", tokenizer),
+            chunk_token_size=chunk_tokens,
+            chunking_func=chunk,
+            llm_model_func=extract,
+            llm_model_name=calls.model.card.llm,
+            llm_model_max_async=max(MERGED_AT_ONCE, at_once * DOCUMENTS_AT_ONCE),
+            role_llm_configs={
+                "keyword": {"func": ask, "max_async": 4},
+                "query": {"func": ask, "max_async": 4},
+            },
+            default_llm_timeout=NEVER_S,
+            embedding_func=EmbeddingFunc(
+                embedding_dim=calls.model.card.dimension, func=embed, max_token_size=8192
+            ),
+            embedding_batch_num=settings.embed_batch,
+            embedding_func_max_async=4,
+            default_embedding_timeout=NEVER_S,
+            entity_extract_max_gleaning=settings.gleaning,
+            entity_extraction_use_json=True,
+            entity_extract_max_records=RECORDS,
+            entity_extract_max_entities=ENTITIES,
+            summary_context_size=min(12000, room - 1500),
+            summary_max_tokens=min(1200, room // 4),
+            max_parallel_insert=DOCUMENTS_AT_ONCE,
+            max_total_tokens=room - 1500,
+            max_entity_tokens=room // 6,
+            max_relation_tokens=room // 5,
+            addon_params={"language": LANGUAGE_MARK},
+        )
+
+
+def _closures(desk: Desk) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """LightRAG copies what it is given deeply, so the functions are plain closures."""
+
+    async def extract(
+        prompt: str,
+        system_prompt: str | None = None,
+        history_messages: list[dict[str, str]] | None = None,
+        response_format: object = None,
+        **_: object,
+    ) -> str:
+        return await desk.extract(
+            prompt, system_prompt or "", history_messages or [], form=response_format is not None
+        )
+
+    async def ask(prompt: str, system_prompt: str | None = None, **_: object) -> str:
+        return await desk.keywords(prompt, system_prompt or "")
+
+    return extract, ask
