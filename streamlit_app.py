@@ -12,7 +12,7 @@ from anyio import CancelScope, to_thread
 from librarian.app import Librarian
 from librarian.errors import LibrarianError
 from librarian.registry import PROCESS
-from librarian.settings import Settings
+from librarian.settings import Settings, server_url
 from librarian.web import routes
 
 
@@ -20,8 +20,10 @@ from librarian.web import routes
 async def lifespan(_: object) -> AsyncIterator[None]:
     """The library is open for as long as the server runs."""
     try:
-        settings = Settings.from_env()
-        address = f"http://{settings.host}:{settings.port}"
+        # Streamlit's own flags win: they say where the server really listens.
+        port, host = st.get_option("server.port"), st.get_option("server.address")
+        settings = Settings.from_env(port=port, host=host)
+        address = server_url(settings.host, settings.port)
         librarian = await to_thread.run_sync(lambda: Librarian.open(settings, address=address))
     except LibrarianError as exc:
         PROCESS.hold(exc)  # the pages say so

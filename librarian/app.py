@@ -139,8 +139,9 @@ class Librarian:
     def doctor(self) -> tuple[Check, ...]:
         """Looks at everything that the work needs."""
         model = self.snapshot().model
+        backend = model.backend if model else self._library.manifest.backend
         return self._portal.call(
-            doctor, self._library, self.settings, model.backend if model else ""
+            doctor, self._library, self.settings, backend or self.settings.backend
         )
 
     def verify(self) -> tuple[Row, ...]:

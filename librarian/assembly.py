@@ -18,6 +18,7 @@ from librarian.chunking import chunks_of
 from librarian.desk import LANGUAGE_MARK, Desk
 from librarian.embeddings import Embeddings
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine, translated
+from librarian.errors import DocumentPaused
 from librarian.settings import Settings
 from librarian.signals import Signal, signal_in
 from librarian.tokens import PieceTokenizer
@@ -56,6 +57,7 @@ async def open_engine(
     rag = await to_thread.run_sync(
         _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings
     )
+    asyncio.get_running_loop().set_exception_handler(_without_paused)
     with translated():
         await rag.initialize_storages()
     for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
@@ -76,7 +78,6 @@ async def _shut(rag: LightRAG) -> None:
     from lightrag.kg.shared_storage import finalize_share_data
 
     try:
-        await _end_strays()
         await rag.llm_response_cache.index_done_callback()
         await rag._discard_pending_index_ops()
         await rag.finalize_storages()
@@ -84,20 +85,10 @@ async def _shut(rag: LightRAG) -> None:
         finalize_share_data()
 
 
-async def _end_strays() -> None:
-    """Ends what LightRAG leaves running when its pipeline is cancelled: chunks, workers, calls."""
-    import lightrag
-
-    home = str(Path(lightrag.__file__).parent)
-    strays = [task for task in asyncio.all_tasks() if _source(task).startswith(home)]
-    for task in strays:
-        task.cancel()
-    await asyncio.gather(*strays, return_exceptions=True)
-
-
-def _source(task: asyncio.Task[Any]) -> str:
-    code = getattr(task.get_coro(), "cr_code", None)
-    return code.co_filename if code else ""
+def _without_paused(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """LightRAG takes only the first error of a document's chunks; a pause ends all of them."""
+    if not isinstance(context.get("exception"), DocumentPaused):
+        loop.default_exception_handler(context)
 
 
 def _announce(storage: Any, embeddings: Embeddings) -> None:
@@ -188,6 +179,8 @@ def _build(
             embedding_func=EmbeddingFunc(
                 embedding_dim=calls.model.card.dimension, func=embed, max_token_size=8192
             ),
+            # Hashed vectors of a short question and a long chunk share few numbers.
+            cosine_better_than_threshold=0.04 if calls.model.card.backend == "offline" else 0.2,
             embedding_batch_num=settings.embed_batch,
             embedding_func_max_async=4,
             default_embedding_timeout=NEVER_S,

@@ -16,7 +16,7 @@ from librarian.calls import CallRecord
 from librarian.errors import ModelError
 from librarian.library import Library
 from librarian.models.ollama import missing_models, server_version
-from librarian.settings import Settings
+from librarian.settings import Settings, is_local
 from librarian.snapshot import Health, Throughput
 
 LOOP_STALL_S = 5.0  # the loop beats four times a second
@@ -171,7 +171,7 @@ async def _ollama(settings: Settings, backend: str) -> list[Check]:
 
 
 def _door(settings: Settings) -> Check:
-    local = settings.host in ("127.0.0.1", "localhost", "::1")
+    local = is_local(settings.host)
     return Check(
         name="Address",
         severity=Severity.OK if local else Severity.WARN,

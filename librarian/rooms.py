@@ -57,6 +57,7 @@ class Rooms:
         self._trouble: LibrarianError | None = None
         self._notice = ""
         self._reachable = False
+        self._probed = False
         self._lags: list[tuple[float, float]] = []
         self._documents: tuple[DocumentView, ...] = ()
         self._graph: Graph | None = None
@@ -88,7 +89,7 @@ class Rooms:
             if now >= sizes_at:
                 files = await to_thread.run_sync(self.library.sizes)
                 sizes_at = now + SIZES_EVERY_S
-            if now >= probe_at:
+            if now >= probe_at or (self.calls is not None and not self._probed):
                 await self._probe()
                 probe_at = now + PROBE_EVERY_S
             await self._publish(files)
@@ -150,25 +151,23 @@ class Rooms:
         at_once = self.settings.llm_max_async + (model.card.backend == "ollama")
         self.calls = calls = Calls(model, limit=at_once, batch=self.settings.embed_batch)
         self.indexing = indexing = Indexing(self.library, calls)
-        try:
-            async with open_engine(
-                directory=self.library.cache,
-                workspace=self.library.manifest.workspace,
-                settings=self.settings,
-                chunk_tokens=self.library.manifest.chunk_tokens,
-                calls=calls,
-                heard=indexing.hear,
-            ) as engine:
-                self.engine = engine
-                self.answers = Answers(engine, calls, time.monotonic)
-                self._trouble = None
-                self.settled.set()
-                await indexing.run(engine)
-        finally:
-            calls.close()  # last: LightRAG's own calls are cancelled, not refused
+        async with open_engine(
+            directory=self.library.cache,
+            workspace=self.library.manifest.workspace,
+            settings=self.settings,
+            chunk_tokens=self.library.manifest.chunk_tokens,
+            calls=calls,
+            heard=indexing.hear,
+        ) as engine:
+            self.engine = engine
+            self.answers = Answers(engine, calls, time.monotonic)
+            self._trouble = None
+            self.settled.set()
+            await indexing.run(engine)
 
     async def _probe(self) -> None:
         model = self.calls.model if self.calls else None
+        self._probed = model is not None
         if model is None or model.card.backend != "ollama":
             self._reachable = model is not None
         else:
@@ -198,6 +197,7 @@ class Rooms:
             notice=self._notice,
             documents=views,
             duplicates=await to_thread.run_sync(self.library.catalogue.duplicates),
+            deleting=len(await to_thread.run_sync(self.library.catalogue.deletions)),
             files=files,
             throughput=rates,
             health=verdict(
@@ -231,6 +231,8 @@ async def open_rooms(
         try:
             yield rooms
         finally:
+            if rooms.calls is not None:
+                rooms.calls.close()
             tasks.cancel_scope.cancel()
 
 

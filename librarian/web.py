@@ -23,6 +23,7 @@ from librarian.documents import Admission, Outcome
 from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
 from librarian.exports import to_csv, to_graphml, to_html
 from librarian.health import Check, Severity
+from librarian.settings import is_local
 from librarian.snapshot import as_json
 from librarian.views import GraphRequest
 
@@ -228,6 +229,7 @@ def _status_of(error: LibrarianError) -> int:
 
 def _check_origin(request: Request) -> None:
     """A page of another site may not use this server through its visitor's browser."""
+    _check_host(request)
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).netloc != request.headers.get("host"):
         if not (request.method == "GET" and origin == "null"):
@@ -238,6 +240,15 @@ def _check_token(request: Request, token: str) -> None:
     given = request.headers.get("authorization", "")
     if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
         raise Unauthorized("This library has a token, and the request has not.")
+
+
+def _check_host(request: Request) -> None:
+    """A foreign name that was made to point here (DNS rebinding) is not one of ours."""
+    server = request.scope.get("server")
+    if server and is_local(str(server[0])):
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        if not is_local(host):
+            raise Forbidden(f"This server is not called {host!r:.80}.")
 
 
 async def _json_body(request: Request, limit: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ import ollama
 from librarian.errors import BadEmbedding, ModelUnsuitable, PromptTooLong, TruncatedAnswer
 from librarian.models.faults import translated
 from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Vectors
+from librarian.settings import is_local
 
 KEEP_ALIVE = "30m"  # a book's pauses (merging, saving) must not unload the model
 CONNECT_TIMEOUT_S = 10.0
@@ -201,11 +201,7 @@ async def _read(host: str, path: str) -> dict[str, Any] | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a URL points to this machine, where no proxy may stand between."""
-    name = urlsplit(host).hostname or ""
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
+    return is_local(urlsplit(host).hostname or "")
 
 
 @asynccontextmanager

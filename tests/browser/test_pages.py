@@ -1,0 +1,127 @@
+"""The pages in a real browser: a newcomer's way from a file to an answer with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import App
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+WAIT_MS = 30_000
+HOSTILE = "<img src=x onerror=window.owned=1>'\"].txt"
+BOOK = """Капитан Ларс Хольм прибыл в Беломорск на пароходе «Аврора Севера» весной 1904 года.
+
+В Беломорске капитан Ларс Хольм встретил смотрителя маяка Игната Корчагина. Игнат Корчагин показал
+капитану линзу Френеля, которую инженер Павел Ремизов привёз из Гамбурга.
+
+Музей Беломорска хранит журнал маяка. Журнал маяка начал вести Игнат Корчагин.
+
+<script>window.owned = 1</script></textarea><img src=x onerror="window.owned = 1">
+"""
+
+
+@pytest.fixture
+def page(chromium: Any, app: App) -> Iterator[Any]:
+    opened = chromium.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(WAIT_MS)
+    yield opened
+    opened.close()
+
+
+def go(page: Any, app: App, place: str, heading: str) -> None:
+    page.goto(f"{app.url}/{place}")
+    page.get_by_role("heading", name=heading, exact=True).wait_for()
+
+
+def processed(report: dict[str, Any]) -> bool:
+    return bool(report["documents"]) and all(
+        document["status"] == "processed" for document in report["documents"]
+    )
+
+
+def test_from_a_file_to_an_answer_with_its_source(page: Any, app: App, tmp_path: Path) -> None:
+    outside: list[str] = []
+    page.on("request", lambda request: _note_outside(outside, request.url, app.url))
+    book = tmp_path / HOSTILE.replace("/", "")
+    book.write_text(BOOK, encoding="utf-8")
+
+    go(page, app, "", "Library")
+    page.get_by_text("Nothing here yet.").wait_for()
+    page.set_input_files("input[type=file]", [str(book)])
+    page.get_by_text("is in the queue").wait_for()
+    app.until(processed, "the book to be processed")
+
+    go(page, app, "indexing", "Indexing")
+    page.get_by_test_id("stDataFrame").first.wait_for()
+    page.get_by_text("idle").first.wait_for()
+
+    go(page, app, "graph", "Graph")
+    frame = page.frame_locator("iframe[src*='graph-view']")
+    frame.locator("canvas").first.wait_for()
+
+    go(page, app, "ask", "Ask")
+    page.get_by_placeholder("Ask the library").fill("Кто вёл журнал маяка?")
+    page.keyboard.press("Enter")
+    page.get_by_text("passages ·").wait_for()
+    assert "Корчагин" in page.get_by_test_id("stChatMessage").last.inner_text()
+
+    assert page.evaluate("window.owned") is None
+    assert not outside
+
+
+def test_what_cannot_be_taken_is_refused_in_words(page: Any, app: App, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7 not text")
+    go(page, app, "", "Library")
+    page.set_input_files("input[type=file]", [str(tmp_path / n) for n in ("empty.txt", "scan.pdf")])
+    page.get_by_text("empty.txt was refused").wait_for()
+    page.get_by_text(".pdf files cannot be read yet").wait_for()
+
+
+def test_a_new_text_under_a_known_name_is_asked_about(page: Any, app: App, tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("Павел Ремизов построил маяк на мысе Тихом.", encoding="utf-8")
+    go(page, app, "", "Library")
+    page.set_input_files("input[type=file]", [str(note)])
+    page.get_by_text("note.txt is in the queue").wait_for()
+    app.until(processed, "the note to be processed")
+
+    note.write_text("Вера Корчагина спасла пароход у мыса Тихого.", encoding="utf-8")
+    page.set_input_files("input[type=file]", [str(note)])
+    page.get_by_role("button", name="Replace").click()
+    page.get_by_role("button", name="Replace").wait_for(state="detached")
+    report = app.until(processed, "the new note to be processed")
+    assert sum(document["name"] == "note.txt" for document in report["documents"]) == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [420, 1280])
+def test_every_page_opens_without_an_error(
+    chromium: Any, app: App, scheme: str, width: int
+) -> None:
+    context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 860})
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    for place, heading in (
+        ("", "Library"),
+        ("indexing", "Indexing"),
+        ("graph", "Graph"),
+        ("ask", "Ask"),
+        ("system", "System"),
+    ):
+        go(page, app, place, heading)
+        page.get_by_test_id("stSpinner").wait_for(state="detached")
+        assert page.get_by_test_id("stException").count() == 0
+        wide = page.evaluate("document.documentElement.scrollWidth > innerWidth + 1")
+        assert not wide, f"{heading} is wider than the window"
+    context.close()
+
+
+def _note_outside(outside: list[str], url: str, own: str) -> None:
+    own_socket = own.replace("http", "ws")
+    if not url.startswith((own, own_socket, "data:", "blob:", "about:")):
+        outside.append(url)

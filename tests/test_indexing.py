@@ -1,0 +1,244 @@
+"""The queue: what is next, how it ends, and what a person can do to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from librarian.assembly import open_engine
+from librarian.calls import Calls
+from librarian.documents import Document, Phase, Status
+from librarian.errors import OutOfMemory, UnknownDocument
+from librarian.indexing import Indexing
+from librarian.intake import admit_text
+from librarian.library import Library
+from librarian.models.offline import OfflineModel
+from librarian.models.protocol import Completion, Heard, Prompt
+from librarian.settings import Settings
+from librarian.signals import ChunkExtracted, Merged, Merging, Signal
+
+pytestmark = pytest.mark.anyio
+
+
+class GatedModel(OfflineModel):
+    """The offline model; texts with a word in `held` wait, those with one in `broken` fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: set[str] = set()
+        self.broken: set[str] = set()
+        self.gate = anyio.Event()
+        self.asked: list[str] = []
+
+    async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
+        text = prompt.messages[-1].content
+        self.asked.append(text)
+        if any(word in text for word in self.held):
+            await self.gate.wait()
+        if any(word in text for word in self.broken):
+            raise OutOfMemory("qwen3:8b: out of memory.")
+        return await super().complete(prompt, heard)
+
+
+class Room:
+    """A library with its queue at work."""
+
+    def __init__(self, library: Library, model: GatedModel) -> None:
+        self.library = library
+        self.model = model
+        self.calls = Calls(model, limit=4)
+        self.indexing = Indexing(library, self.calls)
+        self.signals: list[Signal] = []
+
+    def hear(self, signal: Signal) -> None:
+        self.signals.append(signal)
+        self.indexing.hear(signal)
+
+    async def add(self, name: str, text: str) -> None:
+        await to_thread.run_sync(admit_text, self.library, name, text)
+        self.indexing.nudge()
+
+    async def until(self, name: str, *statuses: Status) -> Document:
+        return await self.when(name, lambda document: document.status in statuses)
+
+    async def when(self, name: str, condition: Callable[[Document], object]) -> Document:
+        with anyio.fail_after(30):
+            while not condition(document := self.library.catalogue.get(name)):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            return document
+
+    async def idle(self) -> None:
+        with anyio.fail_after(30):
+            while self.indexing.busy or self.library.catalogue.deletions():  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def room_at(home: Path, model: GatedModel | None = None) -> AsyncIterator[Room]:
+    library = Library.open(home)
+    try:
+        room = Room(library, model or GatedModel())
+        library.pin(room.model.card, chunk_tokens=200, versions={})
+        async with (
+            open_engine(
+                directory=library.cache,
+                workspace=library.manifest.workspace,
+                settings=Settings.from_env({}),
+                chunk_tokens=200,
+                calls=room.calls,
+                heard=room.hear,
+            ) as engine,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(room.indexing.run, engine)
+            yield room
+            room.calls.close()
+            tasks.cancel_scope.cancel()
+    finally:
+        library.close()
+
+
+def page(name: str) -> str:
+    return f"Captain {name} sailed from Port {name} to London. Mate Willow met Captain {name}."
+
+
+async def test_documents_are_worked_off_in_their_order(tmp_path: Path) -> None:
+    async with room_at(tmp_path) as room:
+        for name in ("Anna", "Boris", "Clara", "Dmitri"):
+            await room.add(f"{name}.txt", page(name))
+        for name in ("Anna", "Boris", "Clara", "Dmitri"):
+            ended = await room.until(f"{name}.txt", Status.PROCESSED)
+            assert ended.entities
+            assert ended.chunks_done == ended.chunks_total == 1
+        extracted = [each.document for each in room.signals if isinstance(each, ChunkExtracted)]
+        queued = [document.id for document in room.library.catalogue.all()]
+        assert sorted(extracted) == sorted(queued)
+        assert room.signals.count(Merged()) == 4
+        assert {each.what for each in room.signals if isinstance(each, Merging)} == {
+            "entities",
+            "relations",
+        }
+
+
+async def test_a_failed_document_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.broken = {"Boris"}
+    async with room_at(tmp_path, model) as room:
+        for name in ("Anna", "Boris", "Clara"):
+            await room.add(f"{name}.txt", page(name))
+        failed = await room.until("Boris.txt", Status.FAILED)
+        assert "out of memory" in str(failed.error)
+        await room.until("Anna.txt", Status.PROCESSED)
+        await room.until("Clara.txt", Status.PROCESSED)
+        model.broken = set()
+        await room.indexing.retry("Boris.txt")
+        ended = await room.until("Boris.txt", Status.PROCESSED)
+        assert ended.error is None
+
+
+async def test_a_lost_original_fails_by_name(tmp_path: Path) -> None:
+    model = GatedModel()
+    async with room_at(tmp_path, model) as room:
+        await to_thread.run_sync(admit_text, room.library, "a.txt", page("Anna"))
+        room.library.drop_original(room.library.catalogue.get("a.txt").file)
+        room.indexing.nudge()
+        failed = await room.until("a.txt", Status.FAILED)
+        assert "could not be read" in str(failed.error)
+        assert model.asked == []
+
+
+async def test_a_pause_keeps_the_document_until_it_is_retried(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Boris"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("b.txt", page("Boris"))
+        await room.when("b.txt", lambda _: model.asked)
+        view = room.indexing.view(room.library.catalogue.get("b.txt"))
+        assert view.document.status is Status.PROCESSING
+        assert view.phase in (Phase.CHUNKING, Phase.EXTRACTING)
+        await room.indexing.pause("b.txt")
+        paused = await room.until("b.txt", Status.PAUSED)
+        assert paused.error is None
+        room.indexing.nudge()
+        await room.idle()
+        assert room.library.catalogue.get("b.txt").status is Status.PAUSED
+        model.held = set()
+        await room.indexing.retry("b.txt")
+        await room.until("b.txt", Status.PROCESSED)
+
+
+async def test_a_pause_and_a_retry_in_one_breath_end_processed(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Boris"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("b.txt", page("Boris"))
+        await room.when("b.txt", lambda _: model.asked)
+        await room.indexing.pause("b.txt")
+        await room.until("b.txt", Status.PAUSED)
+        model.held = set()
+        await room.indexing.retry("b.txt")
+        await room.indexing.retry("b.txt")  # a second click changes nothing
+        await room.until("b.txt", Status.PROCESSED)
+        await room.idle()
+        assert room.library.catalogue.get("b.txt").status is Status.PROCESSED
+
+
+async def test_a_document_deleted_while_it_is_read_does_not_come_back(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Boris"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("b.txt", page("Boris"))
+        await room.when("b.txt", lambda _: model.asked)
+        await room.indexing.delete("b.txt")
+        await room.idle()
+        assert room.library.catalogue.all() == ()
+        model.held = set()
+        await room.add("b.txt", page("Boris"))
+        await room.until("b.txt", Status.PROCESSED)
+
+
+async def test_retrying_what_is_done_changes_nothing(tmp_path: Path) -> None:
+    async with room_at(tmp_path) as room:
+        await room.add("a.txt", page("Anna"))
+        before = await room.until("a.txt", Status.PROCESSED)
+        await room.indexing.retry("a.txt")
+        await room.indexing.pause("a.txt")
+        await room.idle()
+        assert room.library.catalogue.get("a.txt") == before
+
+
+async def test_a_text_in_which_nothing_is_found_says_so(tmp_path: Path) -> None:
+    async with room_at(tmp_path) as room:
+        await room.add("digits.txt", "1 2 3 4 5 6 7 8 9 0 .")
+        ended = await room.until("digits.txt", Status.PROCESSED)
+        assert ended.warnings == ("No entity was found in it.",)
+
+
+@pytest.mark.parametrize("verb", ["pause", "retry", "delete"])
+async def test_an_unknown_document_is_named(tmp_path: Path, verb: str) -> None:
+    async with room_at(tmp_path) as room:
+        with pytest.raises(UnknownDocument, match="nobody"):
+            await getattr(room.indexing, verb)("nobody.txt")
+
+
+async def test_what_was_interrupted_is_taken_up_again(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Boris"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("b.txt", page("Boris"))
+        await room.when("b.txt", lambda _: model.asked)
+    async with room_at(tmp_path) as room:
+        await room.until("b.txt", Status.PROCESSED)
+
+
+async def test_progress_of_unknown_documents_is_passed_over(tmp_path: Path) -> None:
+    async with room_at(tmp_path) as room:
+        room.indexing.hear(ChunkExtracted("doc-unknown", 0, 1, 2, 3, 4))
+        room.indexing.hear(Merging("doc-unknown", "entities", 3))
+        room.indexing.hear(Merged())
+        assert not room.indexing.busy
