@@ -44,14 +44,19 @@ def get_librarian() -> Librarian:
         st.stop()
 
 
-def banners(snapshot: Snapshot) -> None:
-    """What a person should know on every page."""
+def banners(snapshot: Snapshot, *, whole: bool = False) -> None:
+    """What a person should know on every page; `whole` on those that it is about."""
     if snapshot.trouble:
         st.error(plain(snapshot.trouble), icon=":material/error:")
     elif not snapshot.ready:
         st.info("The library is being opened.", icon=":material/hourglass_top:")
-    if snapshot.notice:
+    if snapshot.notice and whole:
         st.info(snapshot.notice, icon=":material/info:")
+    elif snapshot.notice:
+        st.caption(
+            ":material/info: The offline model reads this library; the Library page says why "
+            "and how to change that."
+        )
 
 
 @contextmanager
@@ -131,6 +136,21 @@ def row(view: DocumentView) -> dict[str, object]:
         "error": document.error or "; ".join(document.warnings),
         "actions": _actions(view),
     }
+
+
+def reader(snapshot: Snapshot) -> str:
+    """Which model reads the library, in a sentence."""
+    model = snapshot.model
+    if model is None:
+        return "The model is being opened."
+    if model.backend == "offline":
+        return "Read by the offline model: no language model is in use."
+    return plain(f"Read by {model.llm}, embedded by {model.embed}, at {model.host}.")
+
+
+def many(count: int, what: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def ago(moment: float) -> str:

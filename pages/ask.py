@@ -4,6 +4,7 @@ import streamlit as st
 
 from librarian import ui
 from librarian.answers import Answer
+from librarian.evidence import Passage
 
 MODES = {
     "mix": "Passages and graph together; the best start.",
@@ -18,15 +19,20 @@ turns: list[Answer] = st.session_state.setdefault("turns", [])
 
 
 def sources(answer: Answer) -> None:
-    if not answer.sources:
-        return
-    label = f"{len(answer.sources)} passages · {answer.mode} · {ui.span(answer.seconds)}"
-    with st.expander(label, icon=":material/format_quote:", expanded=len(turns) <= 1):
-        for passage in answer.sources[:12]:
-            cited = passage.number in answer.cited
-            mark = f":blue-badge[{passage.number}]" if cited else f":gray-badge[{passage.number}]"
-            st.markdown(f"{mark} **{ui.plain(passage.document)}**")
-            st.text(passage.text if len(passage.text) < 1500 else passage.text[:1500] + " …")
+    grouped: dict[int, list[Passage]] = {}
+    for passage in answer.sources:
+        grouped.setdefault(passage.number, []).append(passage)
+    if grouped:
+        words = f"{ui.many(len(answer.sources), 'passage')} · {answer.mode}"
+        st.caption(f"{words} · {ui.span(answer.seconds)}")
+    for number, passages in grouped.items():
+        icon = ":material/format_quote:" if number in answer.cited else ":material/notes:"
+        name = ui.plain(passages[0].document)
+        label = f"\\[{number}\\] {name} · {ui.many(len(passages), 'passage')}"
+        with st.expander(label, icon=icon):
+            for passage in passages:
+                with st.container(border=True):
+                    st.text(passage.text)
 
 
 st.title("Ask")

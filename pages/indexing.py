@@ -55,28 +55,22 @@ def live() -> None:
     colour = {"idle": "gray", "working": "green", "slow": "orange", "waiting": "orange"}
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(health.verdict, color=colour.get(health.verdict, "red"))  # type: ignore[arg-type]
-        st.markdown(ui.plain(f"{health.cause} {health.remedy}".strip()) or _sentence(snapshot))
+        st.markdown(ui.plain(f"{health.cause} {health.remedy}".strip()) or ui.reader(snapshot))
     with st.container(horizontal=True):
         for status in (Status.PROCESSED, Status.PROCESSING, Status.PENDING, Status.FAILED):
             st.metric(status.value.capitalize(), snapshot.count(status), border=True)
         if snapshot.count(Status.PAUSED):
             st.metric("Paused", snapshot.count(Status.PAUSED), border=True)
-        st.metric("Chunks a minute", f"{rates.chunks_per_min:.1f}", border=True)
-        st.metric("Tokens a second", f"{rates.output_tokens_per_s:.0f}", border=True)
+        st.metric("Chunks a minute", f"{rates.chunks_per_min:.1f}" if busy else "–", border=True)
+        st.metric(
+            "Tokens a second", f"{rates.output_tokens_per_s:,.0f}" if busy else "–", border=True
+        )
         st.metric("Calls in flight", rates.calls_in_flight, border=True)
     _documents(snapshot)
     with st.expander("Files of the library", icon=":material/database:"):
         _files(snapshot)
     with st.expander("Log", icon=":material/terminal:"):
         st.code("\n".join(snapshot.log[-60:]) or "Nothing logged yet.", language=None, height=320)
-
-
-def _sentence(snapshot: Snapshot) -> str:
-    model = snapshot.model
-    if model is None:
-        return "The model is being opened."
-    where = f" at {model.host}" if model.host else ""
-    return ui.plain(f"Read by {model.llm}, embedded by {model.embed}{where}.")
 
 
 def _documents(snapshot: Snapshot) -> None:

@@ -43,7 +43,7 @@ st.title("Library")
 st.caption(
     "Books and notes in .txt and .md. Each is read by the model once and kept on this machine."
 )
-ui.banners(snapshot)
+ui.banners(snapshot, whole=True)
 
 files, text, folder = st.tabs(
     [":material/upload_file: Files", ":material/edit_note: Text", ":material/folder_open: Folder"]
@@ -112,7 +112,7 @@ if not snapshot.documents:
                 note(librarian.add_text(name, body), body)
             st.rerun()
 else:
-    st.subheader(f"{len(snapshot.documents):,} documents")
+    st.subheader(ui.many(len(snapshot.documents), "document"))
     st.dataframe(
         [
             {

@@ -7,7 +7,7 @@ from librarian.health import Severity
 
 librarian = ui.get_librarian()
 st.title("System")
-ui.banners(librarian.snapshot())
+ui.banners(librarian.snapshot(), whole=True)
 
 st.subheader("Checks")
 icons = {

@@ -66,7 +66,7 @@ def test_from_a_file_to_an_answer_with_its_source(page: Any, app: App, tmp_path:
     go(page, app, "ask", "Ask")
     page.get_by_placeholder("Ask the library").fill("Кто вёл журнал маяка?")
     page.keyboard.press("Enter")
-    page.get_by_text("passages ·").wait_for()
+    page.get_by_text(" · mix").wait_for()
     assert "Корчагин" in page.get_by_test_id("stChatMessage").last.inner_text()
 
     assert page.evaluate("window.owned") is None
