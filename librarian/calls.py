@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from time import monotonic
@@ -15,8 +16,10 @@ from typing import TypeVar
 
 import anyio
 import numpy as np
+from anyio import to_thread
 
 from librarian.errors import DocumentPaused, ModelError, ModelUnavailable, Transient
+from librarian.journal import Journal, key_of
 from librarian.models.forms import tidied
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Role, Vectors
 
@@ -82,6 +85,7 @@ class Calls:
         *,
         limit: int,
         batch: int = 64,
+        journal: Journal | None = None,
         clock: Callable[[], float] = monotonic,
         sleep: Sleep = anyio.sleep,
         random: Random | None = None,
@@ -99,6 +103,8 @@ class Calls:
         self._numbers = itertools.count()
         self._paused: set[str] = set()
         self._closed = False
+        self._journal = journal
+        self._asking: dict[bytes, anyio.Event] = {}
 
     async def complete(
         self, prompt: Prompt, ticket: Ticket, heard: Heard | None = None
@@ -112,8 +118,20 @@ class Calls:
         # A person's question does not wait behind the chunks of a book.
         if prompt.role in (Role.QUERY, Role.KEYWORD):
             return await self._tried(lambda: self._once(prompt, ticket, heard), ticket)
-        async with self._slots.held(ticket.turn):
-            return await self._tried(lambda: self._once(prompt, ticket, heard), ticket)
+        key = key_of(self.model.card, prompt)
+        while key in self._asking:  # the same page twice: its answer is on the way
+            await self._asking[key].wait()
+        self._asking[key] = anyio.Event()
+        try:
+            known = await self._known(key)
+            if known is not None:
+                return known
+            async with self._slots.held(ticket.turn):
+                answer = await self._tried(lambda: self._once(prompt, ticket, heard), ticket)
+            await self._keep(key, answer, prompt, ticket)
+            return answer
+        finally:
+            self._asking.pop(key).set()
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """One row per text, in requests of at most `batch` texts."""
@@ -122,6 +140,24 @@ class Calls:
         if not rows:
             return np.zeros((0, self.model.card.dimension), dtype=np.float32)
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    async def _known(self, key: bytes) -> Completion | None:
+        return await to_thread.run_sync(self._journal.get, key) if self._journal else None
+
+    async def _keep(self, key: bytes, answer: Completion, prompt: Prompt, ticket: Ticket) -> None:
+        if self._journal is None:
+            return
+        keep = partial(
+            self._journal.put,
+            key,
+            answer,
+            role=prompt.role.value,
+            model=self.model.card.llm,
+            document=ticket.document,
+            chunk=ticket.chunk,
+        )
+        with anyio.CancelScope(shield=True):  # it is paid for, whatever happens meanwhile
+            await to_thread.run_sync(keep)
 
     def pause(self, document: str) -> None:
         """Ends a document's running calls at the server and refuses further ones."""

@@ -144,7 +144,7 @@ class Catalogue:
             try:
                 yield self._db
             except sqlite3.Error as exc:
-                raise LibraryError(f"The library's journal.sqlite3: {exc}.") from exc
+                raise LibraryError(f"The library's catalogue.sqlite3: {exc}.") from exc
 
 
 def _document(row: sqlite3.Row) -> Document:

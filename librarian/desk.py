@@ -75,7 +75,6 @@ class Desk:
         owners = self._chunks.get(_hash(text), {}) if text else {}
         owner = min(owners.values(), key=lambda each: each.document.place, default=None)
         if owner is not None:
-            self._asked.setdefault(owner.document.id, set()).add(owner.chunk)
             language = owner.document.language
             ticket = Ticket(
                 document=owner.document.id, chunk=owner.chunk, turn=owner.document.place
@@ -102,6 +101,8 @@ class Desk:
             ),
             ticket,
         )
+        if owner is not None and not completion.saved:
+            self._asked.setdefault(owner.document.id, set()).add(owner.chunk)
         return completion.text
 
     async def keywords(self, prompt: str, system: str) -> str:

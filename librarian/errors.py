@@ -64,6 +64,11 @@ class UnknownDocument(DocumentError):
     """No document of the library has that name or id. `status` lists those it has."""
 
 
+class JournalError(LibraryError):
+    """No model is asked while its answers cannot be kept. Free disk space or make the library's
+    folder writable, then retry; nothing is lost."""
+
+
 class QuestionError(LibrarianError):
     """Ask it in another way."""
 

@@ -16,6 +16,7 @@ import filelock
 
 from librarian.catalogue import Catalogue
 from librarian.errors import EmbeddingMismatch, LibraryBusy, LibraryError
+from librarian.journal import Journal
 from librarian.models.protocol import ModelCard
 
 FORMAT = 1  # of library.json and the catalogue
@@ -65,7 +66,8 @@ class Library:
         self.admission = threading.Lock()  # two uploads of one text must not both be new
         self._lock = lock
         self.manifest = _read_manifest(home)
-        self.catalogue = Catalogue(home / "journal.sqlite3")
+        self.catalogue = Catalogue(home / "catalogue.sqlite3")
+        self.journal = Journal(home / "journal.sqlite3")
 
     @classmethod
     def open(cls, home: Path, *, address: str = "") -> Library:
@@ -94,6 +96,7 @@ class Library:
 
     def close(self) -> None:
         """Gives the home back."""
+        self.journal.close()
         self.catalogue.close()
         (self.home / "owner.json").unlink(missing_ok=True)
         self._lock.release()
@@ -164,7 +167,7 @@ class Library:
     def sizes(self) -> tuple[FileSize, ...]:
         """The files that indexing writes, largest first."""
         found = []
-        for path in (*self.storage.glob("*.*"), *self.home.glob("journal.sqlite3*"), self.log):
+        for path in (*self.storage.glob("*.*"), *self.home.glob("*.sqlite3*"), self.log):
             try:
                 stat = path.stat()
             except FileNotFoundError:  # LightRAG replaces its files while they are listed

@@ -117,8 +117,9 @@ class Rooms:
         return self._graph
 
     async def clear_answers(self) -> None:
-        """Empties LightRAG's cache of model answers."""
+        """Empties LightRAG's cache of model answers, and the journal."""
         await (await self.engine_ready()).forget_answers()
+        await to_thread.run_sync(self.library.journal.clear)
 
     async def _open_and_work(self) -> None:
         library, settings = self.library, self.settings
@@ -149,7 +150,9 @@ class Rooms:
     async def _work(self, model: Model) -> None:
         # One more than the server's slots: the next prompt is there when an answer has ended.
         at_once = self.settings.llm_max_async + (model.card.backend == "ollama")
-        self.calls = calls = Calls(model, limit=at_once, batch=self.settings.embed_batch)
+        self.calls = calls = Calls(
+            model, limit=at_once, batch=self.settings.embed_batch, journal=self.library.journal
+        )
         self.indexing = indexing = Indexing(self.library, calls)
         async with open_engine(
             directory=self.library.cache,

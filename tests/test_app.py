@@ -367,8 +367,9 @@ def test_a_paused_document_keeps_what_was_paid_for_and_goes_on_when_retried(
     paid = extractions(server)
     librarian.retry("voyages.txt")
     view = until_status(librarian, "voyages.txt", Status.PROCESSED)
-    assert view.document.chunks_saved >= len(paid) - 1
-    assert len(extractions(server)) <= view.document.chunks_total + 1
+    in_flight = 3  # two, and one that waits; each may have ended at the server unheard
+    assert view.document.chunks_saved >= len(paid) - in_flight
+    assert len(extractions(server)) <= view.document.chunks_total + in_flight
     assert view.document.error is None
 
 

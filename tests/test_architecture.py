@@ -15,7 +15,7 @@ PACKAGE = ROOT / "librarian"
 LAYERS = (
     "errors knowledge tokens language settings portal logbook samples",
     "documents chunking progress models",
-    "catalogue library calls signals desk embeddings",
+    "catalogue journal library calls signals desk embeddings",
     "evidence engine assembly intake snapshot",
     "indexing answers verify health graph layout exports",
     "views rooms",
@@ -41,7 +41,7 @@ ROOMS = {
         "streamlit_app.py",
     ),
     "filelock": ("librarian/library.py",),
-    "sqlite3": ("librarian/catalogue.py", "librarian/health.py"),
+    "sqlite3": ("librarian/catalogue.py", "librarian/journal.py", "librarian/health.py"),
 }
 #: What starts, looks for or patches an event loop.
 LOOP_FINDERS = {

@@ -15,7 +15,7 @@ from librarian.errors import LibraryError, UnknownDocument
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite3"
+    return tmp_path / "catalogue.sqlite3"
 
 
 @pytest.fixture
@@ -141,5 +141,5 @@ def test_many_threads_may_write_at_once(catalogue: Catalogue) -> None:
 
 def test_two_documents_of_one_name_are_an_error_by_name(catalogue: Catalogue) -> None:
     catalogue.put(document(1))
-    with pytest.raises(LibraryError, match=r"journal\.sqlite3"):
+    with pytest.raises(LibraryError, match=r"catalogue\.sqlite3"):
         catalogue.put(document(2, name="1.txt"))

@@ -109,8 +109,8 @@ def test_a_manifest_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_damaged_catalogue_is_named(tmp_path: Path) -> None:
-    (tmp_path / "journal.sqlite3").write_bytes(b"no database at all, but long enough" * 100)
-    with pytest.raises(LibraryError, match=r"journal\.sqlite3"):
+    (tmp_path / "catalogue.sqlite3").write_bytes(b"no database at all, but long enough" * 100)
+    with pytest.raises(LibraryError, match=r"catalogue\.sqlite3"):
         Library.open(tmp_path)
     assert owner_of(tmp_path) is None
 

@@ -5,8 +5,10 @@ The protocol and its faults: https://github.com/ollama/ollama/blob/main/docs/api
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,15 +39,20 @@ class OllamaModel:
         self, *, host: str, llm: str, embed: str, num_ctx: int, dimension: int = 0
     ) -> None:
         """Makes the client; call it on the loop that will use it."""
-        self._card = ModelCard(
-            backend="ollama", llm=llm, embed=embed, host=host, dimension=dimension
-        )
         self._options = {
             "num_ctx": num_ctx,
             "temperature": 0.0,
             # Without a bound a model that repeats itself goes on to ten times num_ctx.
             "num_predict": max(num_ctx - PROMPT_TOKENS, num_ctx // 2),
         }
+        self._card = ModelCard(
+            backend="ollama",
+            llm=llm,
+            embed=embed,
+            host=host,
+            dimension=dimension,
+            options=json.dumps(self._options, sort_keys=True),
+        )
         timeout = httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         trusted = not is_loopback(host)
         self._client = ollama.AsyncClient(host=host, timeout=timeout, trust_env=trusted)
@@ -67,13 +74,7 @@ class OllamaModel:
         """
         if not self._card.dimension:
             vectors = await self.embed(["dimension"])
-            self._card = ModelCard(
-                backend="ollama",
-                llm=self._card.llm,
-                embed=self._card.embed,
-                host=self._card.host,
-                dimension=int(vectors.shape[1]),
-            )
+            self._card = replace(self._card, dimension=int(vectors.shape[1]))
 
     async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
         """See `Model.complete`. Cancelling it ends the request at the server."""

@@ -52,6 +52,7 @@ class Completion:
     prompt_s: float = 0.0
     output_s: float = 0.0
     total_s: float = 0.0
+    saved: bool = False  #: it was paid for before, and came from the journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class ModelCard:
     embed: str
     host: str  #: empty for the offline model
     dimension: int  #: of an embedding; 0 while unknown
+    options: str = ""  #: what else shapes answers, as text
 
 
 class Model(Protocol):

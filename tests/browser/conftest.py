@@ -1,4 +1,4 @@
-"""One Chromium for all browser tests, and the real app for each module that asks for it."""
+"""Chromium, and the real app, for each module that asks for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chromium_path() -> str:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps a loop running in this thread while it is open
 def chromium() -> Iterator[Any]:
     """A running headless browser."""
     from playwright.sync_api import sync_playwright
