@@ -70,14 +70,19 @@ async def open_engine(
     finally:
         logging.getLogger("lightrag").removeHandler(ear)
         with anyio.CancelScope(shield=True):
-            await _shut(rag)
+            await _shut(rag, calls)
 
 
-async def _shut(rag: LightRAG) -> None:
+async def _shut(rag: LightRAG, calls: Calls) -> None:
     """Saves what is paid for and lets go; half-merged documents are left to the next start."""
     from lightrag.kg.shared_storage import finalize_share_data
 
+    calls.close()
+    await calls.ended()
     try:
+        # A worker of LightRAG that is cancelled inside a call takes up the next one instead.
+        for queue in (*rag.role_llm_funcs.values(), rag.embedding_func.func):
+            await queue.shutdown(graceful=False)
         await rag.llm_response_cache.index_done_callback()
         await rag._discard_pending_index_ops()
         await rag.finalize_storages()

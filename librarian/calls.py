@@ -57,11 +57,9 @@ class CallRecord:
 
 @dataclass(slots=True)
 class _Running:
-    role: str
     document: str
     started_s: float
     moved_s: float
-    scope: anyio.CancelScope
 
 
 @dataclass(slots=True)
@@ -103,6 +101,7 @@ class Calls:
         self._numbers = itertools.count()
         self._paused: set[str] = set()
         self._closed = False
+        self._scopes: dict[anyio.CancelScope, str] = {}
         self._journal = journal
         self._asking: dict[bytes, anyio.Event] = {}
 
@@ -115,6 +114,31 @@ class Calls:
             DocumentPaused: the document was paused, or the library is closing.
             ModelError: after the retries, or at once where they would not help.
         """
+        return await self._held(lambda: self._answer(prompt, ticket, heard), ticket)
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """One row per text, in requests of at most `batch` texts."""
+        parts = [texts[i : i + self._batch] for i in range(0, len(texts), self._batch)]
+        ticket = Ticket()
+        rows = [await self._held(partial(self._embed_part, part), ticket) for part in parts]
+        if not rows:
+            return np.zeros((0, self.model.card.dimension), dtype=np.float32)
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    async def _held(self, do: Callable[[], Awaitable[T]], ticket: Ticket) -> T:
+        """Runs something that a pause or the closing ends wherever it waits."""
+        if self._refused(ticket):
+            raise DocumentPaused
+        scope = anyio.CancelScope()
+        self._scopes[scope] = ticket.document
+        try:
+            with scope:
+                return await do()
+        finally:
+            del self._scopes[scope]
+        raise DocumentPaused
+
+    async def _answer(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
         # A person's question does not wait behind the chunks of a book.
         if prompt.role in (Role.QUERY, Role.KEYWORD):
             return await self._tried(lambda: self._once(prompt, ticket, heard), ticket)
@@ -132,14 +156,6 @@ class Calls:
             return answer
         finally:
             self._asking.pop(key).set()
-
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """One row per text, in requests of at most `batch` texts."""
-        parts = [texts[i : i + self._batch] for i in range(0, len(texts), self._batch)]
-        rows = [await self._embed_part(part) for part in parts]
-        if not rows:
-            return np.zeros((0, self.model.card.dimension), dtype=np.float32)
-        return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
     async def _known(self, key: bytes) -> Completion | None:
         return await to_thread.run_sync(self._journal.get, key) if self._journal else None
@@ -162,9 +178,9 @@ class Calls:
     def pause(self, document: str) -> None:
         """Ends a document's running calls at the server and refuses further ones."""
         self._paused.add(document)
-        for running in list(self._running.values()):
-            if running.document == document:
-                running.scope.cancel()
+        for scope, owner in list(self._scopes.items()):
+            if owner == document:
+                scope.cancel()
 
     def resume(self, document: str) -> None:
         """Lets a document's calls run again."""
@@ -173,8 +189,13 @@ class Calls:
     def close(self) -> None:
         """Ends all calls; every further one is refused."""
         self._closed = True
-        for running in list(self._running.values()):
-            running.scope.cancel()
+        for scope in list(self._scopes):
+            scope.cancel()
+
+    async def ended(self) -> None:
+        """Waits until no call is under way any more; call it after `close`."""
+        while self._scopes:
+            await anyio.sleep(0.01)
 
     def in_flight(self) -> tuple[tuple[str, float, float], ...]:
         """Document, age and time since the last sign of life of each running call, in seconds."""
@@ -196,12 +217,9 @@ class Calls:
         return await self._tried(once, ticket)
 
     async def _once(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
-        if self._refused(ticket):
-            raise DocumentPaused
         number = next(self._numbers)
         started = self._clock()
-        scope = anyio.CancelScope()
-        running = _Running(prompt.role.value, ticket.document, started, started, scope)
+        running = _Running(ticket.document, started, started)
 
         def alive(piece: str) -> None:
             running.moved_s = self._clock()
@@ -210,12 +228,9 @@ class Calls:
 
         self._running[number] = running
         try:
-            with scope:
-                completion = await self.model.complete(prompt, alive)
+            completion = await self.model.complete(prompt, alive)
         finally:
             del self._running[number]
-        if scope.cancelled_caught:
-            raise DocumentPaused
         self.account.reloads += completion.load_s >= RELOAD_S
         self.account.finished.append(
             CallRecord(

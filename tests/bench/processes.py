@@ -1,0 +1,180 @@
+"""The processes that are measured: the stand-in for Ollama, the app, a command; always ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 60.0  # on a busy machine
+END_S = 20.0  # an app writes its library before it ends
+POLL_S = 0.05
+SLOTS = 4
+LATENCY_S = 0.2
+OURS = ("LIBRARIAN_", "OLLAMA_", "LLM_", "STREAMLIT_")  # settings of the person's own
+
+Json = dict[str, Any]
+Process = subprocess.Popen[bytes]
+
+
+class Broken(Exception):
+    """The run could not be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """The stand-in for Ollama's server."""
+
+    url: str
+
+    def set(self, **values: object) -> None:
+        """Changes how it behaves, or has it forget its calls."""
+        httpx.post(f"{self.url}/_stand_in/set", json=values, trust_env=False).raise_for_status()
+
+    def calls(self) -> list[Json]:
+        """What was asked of it."""
+        answer = httpx.get(f"{self.url}/_stand_in/calls", trust_env=False, timeout=30)
+        found: list[Json] = answer.raise_for_status().json()["calls"]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The dashboard."""
+
+    url: str
+    process: Process
+    log: Path
+
+    def status(self) -> Json:
+        """What `/api/status` says."""
+        report: Json = httpx.get(f"{self.url}/api/status", trust_env=False, timeout=30).json()
+        return report
+
+    def add(self, path: Path) -> str:
+        """Hands a file in; gives back its id."""
+        body = {"path": str(path)}
+        answer = httpx.post(f"{self.url}/api/do/add", json=body, trust_env=False, timeout=60)
+        admission: Json = answer.raise_for_status().json()["admissions"][0]
+        if admission["outcome"] != "accepted":
+            raise Broken(f"{path.name} was not accepted: {admission['message']}")
+        return str(admission["doc_id"])
+
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", httpx.URL(self.url).port or 80)) == 0
+
+    def until_ready(self) -> None:
+        """Waits until it is open over its library."""
+        until(lambda: self.status()["ready"], "the app to be ready", self.process, self.log)
+
+
+@contextmanager
+def stand_in(folder: Path) -> Iterator[StandIn]:
+    """A stand-in of its own process, with the offline model as its mind and a memory of it."""
+    port, log = free_port(), folder / "stand_in.log"
+    command = [sys.executable, "-m", "tests.ollama_server", "--port", str(port)]
+    command += ["--latency", str(LATENCY_S), "--parallel", str(SLOTS)]
+    command += ["--brain", "librarian.models.offline:OfflineBrain", "--memo", str(folder / "memo")]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, {}, log) as process:
+
+        def answers() -> bool:
+            return httpx.get(f"{url}/api/version", trust_env=False).is_success
+
+        until(answers, "the stand-in for Ollama", process, log)
+        yield StandIn(url)
+
+
+@contextmanager
+def app(home: Path, **environ: str) -> Iterator[App]:
+    """The dashboard over a home, just started."""
+    port, log = free_port(), home.with_suffix(".log")
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
+    command += ["--server.port", str(port)]
+    settings = {"LIBRARIAN_HOME": str(home), "LIBRARIAN_PORT": str(port), **environ}
+    with running(command, settings, log) as process:
+        yield App(f"http://127.0.0.1:{port}", process, log)
+
+
+@contextmanager
+def running(
+    command: Sequence[str], settings: Mapping[str, str], log: Path, output: Path | None = None
+) -> Iterator[Process]:
+    """A process whose words go to a file; it and its children end with the block."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    with log.open("wb") as errors, (output or log).open("ab") as said:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environ | dict(settings), stdout=said, stderr=errors
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def family(process: Process) -> list[psutil.Process]:
+    """A process and all that it started; none once it has ended."""
+    try:
+        parent = psutil.Process(process.pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def until(
+    condition: Callable[[], object],
+    what: str,
+    process: Process,
+    log: Path,
+    timeout_s: float = START_S,
+) -> None:
+    """Waits for a condition, as long as the process lives; no answer yet means not yet."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if condition():
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(POLL_S)
+    raise Broken(f"Waited in vain for {what}.\n{tail(log)}")
+
+
+def tail(log: Path) -> str:
+    """The end of what a process said."""
+    return log.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end(process: Process) -> None:
+    relatives = family(process)[1:]
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(END_S)
+    for relative in relatives:
+        if relative.is_running():
+            relative.kill()

@@ -1,0 +1,91 @@
+"""The texts to measure with: those of a folder, or Russian ones made up in the same sizes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.processes import Broken
+
+BOOK = "Floor_01.txt"
+SIZES = {BOOK: 2_069_992, "Floor_04.txt": 1_946_908, "Floor_08.txt": 320_000}  # bytes
+SUBJECTS = (
+    "программа команда утилита библиотека система функция служба процедура оболочка страница "
+    "таблица структура операция задача версия настройка область очередь переменная запись"
+).split()
+VERBS = (
+    "открывает читает проверяет изменяет создаёт удаляет сохраняет выводит получает использует "
+    "возвращает обрабатывает запускает находит сравнивает копирует переносит описывает"
+).split()
+ADJECTIVES = (
+    "новый старый общий полный пустой первый последний внешний внутренний временный обычный "
+    "системный сетевой двоичный текстовый виртуальный постоянный открытый закрытый защищённый"
+).split()
+OBJECTS = (
+    "файл каталог процесс сигнал пакет адрес параметр список сокет поток узел раздел диск "
+    "журнал ключ индекс блок буфер запрос ответ символ указатель дескриптор сеанс терминал"
+).split()
+PLACES = (
+    "в начале строки|перед запуском|после проверки|по умолчанию|при ошибке|без предупреждения|"
+    "для каждого пользователя|во время загрузки|по требованию|в фоновом режиме|на сервере"
+).split("|")
+STARTS = "Ар Бел Вер Гор Дан Ел Жар Зор Ин Кал Лин Мар Нор Ор Пар Рад Сев Тар Ул Фор Хел Яр".split()
+MIDDLES = "ан ел ив он ут ер ин ос ам ил".split()
+ENDS = "ов ский ин ник тор град дар мир ан ец ов ис ум ор".split()
+
+
+def book(corpus: Path | None, folder: Path) -> Path:
+    """The one text that is indexed with a watch beside it."""
+    if corpus is None:
+        return _made_up(BOOK, folder)
+    path = (corpus / BOOK).absolute()
+    if not path.is_file():
+        raise Broken(f"There is no {BOOK} in {corpus}.")
+    return path
+
+
+def library(corpus: Path | None, folder: Path) -> list[Path]:
+    """All the texts, for the whole way with the offline model."""
+    if corpus is None:
+        return [_made_up(name, folder) for name in SIZES]
+    found = sorted(path.absolute() for path in corpus.glob("*.txt"))
+    if not found:
+        raise Broken(f"There is no .txt file in {corpus}.")
+    return found
+
+
+def _made_up(name: str, folder: Path) -> Path:
+    path = folder / name
+    dice = random.Random(name)
+    size, parts = 0, []
+    while size < SIZES[name]:
+        paragraph = next(_paragraphs(dice))
+        parts.append(paragraph)
+        size += len(paragraph.encode()) + 2
+    path.write_text("\n\n".join(parts), encoding="utf-8")
+    return path
+
+
+def _paragraphs(dice: random.Random) -> Iterator[str]:
+    while True:
+        if dice.random() < 0.06:
+            yield f"ГЛАВА {dice.choice(ADJECTIVES).upper()} {dice.choice(OBJECTS).upper()}"
+        yield " ".join(_sentence(dice) for _ in range(dice.randint(1, 6)))
+
+
+def _sentence(dice: random.Random) -> str:
+    words = [dice.choice(SUBJECTS), _name(dice), dice.choice(VERBS)]
+    words += [dice.choice(ADJECTIVES), dice.choice(OBJECTS)]
+    if dice.random() < 0.5:
+        words.append(dice.choice(PLACES))
+    if dice.random() < 0.4:
+        words += ["и", dice.choice(VERBS), dice.choice(OBJECTS), _name(dice)]
+    text = " ".join(words)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _name(dice: random.Random) -> str:
+    """One of about two thousand, a few of them often."""
+    at = int(len(STARTS) * dice.random() ** 2)
+    return STARTS[at] + dice.choice(MIDDLES) + dice.choice(ENDS)
