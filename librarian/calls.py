@@ -102,6 +102,7 @@ class Calls:
         self._paused: set[str] = set()
         self._closed = False
         self._scopes: dict[anyio.CancelScope, str] = {}
+        self._quiet: anyio.Event | None = None
         self._journal = journal
         self._asking: dict[bytes, anyio.Event] = {}
 
@@ -136,6 +137,8 @@ class Calls:
                 return await do()
         finally:
             del self._scopes[scope]
+            if self._quiet is not None and not self._scopes:
+                self._quiet.set()
         raise DocumentPaused
 
     async def _answer(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
@@ -194,8 +197,9 @@ class Calls:
 
     async def ended(self) -> None:
         """Waits until no call is under way any more; call it after `close`."""
-        while self._scopes:
-            await anyio.sleep(0.01)
+        if self._scopes:
+            self._quiet = anyio.Event()
+            await self._quiet.wait()
 
     def in_flight(self) -> tuple[tuple[str, float, float], ...]:
         """Document, age and time since the last sign of life of each running call, in seconds."""

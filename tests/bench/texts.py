@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.bench.processes import Broken
@@ -32,7 +32,8 @@ PLACES = (
 ).split("|")
 STARTS = "Ар Бел Вер Гор Дан Ел Жар Зор Ин Кал Лин Мар Нор Ор Пар Рад Сев Тар Ул Фор Хел Яр".split()
 MIDDLES = "ан ел ив он ут ер ин ос ам ил".split()
-ENDS = "ов ский ин ник тор град дар мир ан ец ов ис ум ор".split()
+ENDS = "ов ский ин ник тор град дар мир ан ец ис ум ор".split()
+CAST = 12  # names of a chapter
 
 
 def book(corpus: Path | None, folder: Path) -> Path:
@@ -57,10 +58,10 @@ def library(corpus: Path | None, folder: Path) -> list[Path]:
 
 def _made_up(name: str, folder: Path) -> Path:
     path = folder / name
-    dice = random.Random(name)
     size, parts = 0, []
-    while size < SIZES[name]:
-        paragraph = next(_paragraphs(dice))
+    for paragraph in _paragraphs(random.Random(name)):
+        if size >= SIZES[name]:
+            break
         parts.append(paragraph)
         size += len(paragraph.encode()) + 2
     path.write_text("\n\n".join(parts), encoding="utf-8")
@@ -68,24 +69,25 @@ def _made_up(name: str, folder: Path) -> Path:
 
 
 def _paragraphs(dice: random.Random) -> Iterator[str]:
+    """Without end; each chapter is about a few names of its own and some that all know."""
+    known = [_name(dice) for _ in range(CAST)]
     while True:
-        if dice.random() < 0.06:
-            yield f"ГЛАВА {dice.choice(ADJECTIVES).upper()} {dice.choice(OBJECTS).upper()}"
-        yield " ".join(_sentence(dice) for _ in range(dice.randint(1, 6)))
+        cast = [*known[: dice.randint(0, 4)], *(_name(dice) for _ in range(CAST))]
+        yield f"ГЛАВА {dice.choice(ADJECTIVES).upper()} {dice.choice(OBJECTS).upper()}"
+        for _ in range(dice.randint(8, 30)):
+            yield " ".join(_sentence(dice, cast) for _ in range(dice.randint(1, 6)))
 
 
-def _sentence(dice: random.Random) -> str:
-    words = [dice.choice(SUBJECTS), _name(dice), dice.choice(VERBS)]
+def _sentence(dice: random.Random, cast: Sequence[str]) -> str:
+    words = [dice.choice(SUBJECTS), dice.choice(cast), dice.choice(VERBS)]
     words += [dice.choice(ADJECTIVES), dice.choice(OBJECTS)]
     if dice.random() < 0.5:
         words.append(dice.choice(PLACES))
     if dice.random() < 0.4:
-        words += ["и", dice.choice(VERBS), dice.choice(OBJECTS), _name(dice)]
+        words += ["и", dice.choice(VERBS), dice.choice(OBJECTS), dice.choice(cast)]
     text = " ".join(words)
     return f"{text[0].upper()}{text[1:]}."
 
 
 def _name(dice: random.Random) -> str:
-    """One of about two thousand, a few of them often."""
-    at = int(len(STARTS) * dice.random() ** 2)
-    return STARTS[at] + dice.choice(MIDDLES) + dice.choice(ENDS)
+    return dice.choice(STARTS) + dice.choice(MIDDLES) + dice.choice(MIDDLES) + dice.choice(ENDS)
