@@ -181,9 +181,7 @@ def _build(
                 "query": {"func": ask, "max_async": 4},
             },
             default_llm_timeout=NEVER_S,
-            embedding_func=EmbeddingFunc(
-                embedding_dim=calls.model.card.dimension, func=embed, max_token_size=8192
-            ),
+            embedding_func=EmbeddingFunc(embedding_dim=calls.model.card.dimension, func=embed),
             # Hashed vectors of a short question and a long chunk share few numbers.
             cosine_better_than_threshold=0.04 if calls.model.card.backend == "offline" else 0.2,
             embedding_batch_num=settings.embed_batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, ExitStack
@@ -11,6 +12,9 @@ from typing import TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 T = TypeVar("T")
+# A thread that computes gives way to the others this often. At Python's 5 ms a page or a request
+# waits for a tenth of a second while a book is merged.
+SWITCH_S = 0.0005
 _UVLOOP = find_spec("uvloop") is not None  # there is none for Windows
 
 
@@ -18,6 +22,7 @@ class Portal:
     """A running loop. What is entered through it is left again in reverse order on `close`."""
 
     def __init__(self) -> None:
+        sys.setswitchinterval(SWITCH_S)
         self._exits = ExitStack()
         self._portal: BlockingPortal = self._exits.enter_context(
             start_blocking_portal("asyncio", {"use_uvloop": _UVLOOP}, name="librarian-loop")

@@ -86,6 +86,8 @@ def span(seconds: float | None) -> str:
     """A length of time for people."""
     if seconds is None:
         return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -44,9 +44,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         turns.clear()
         st.rerun()
 
+hint = st.empty()
 if not turns:
     ready = any(view.document.entities for view in snapshot.documents)
-    st.info(
+    hint.info(
         "Ask in your own words, in any language of your books."
         if ready
         else "Answers come from the documents of the library; none is processed yet.",
@@ -59,6 +60,7 @@ for turn in turns:
         sources(turn)
 
 if question := st.chat_input("Ask the library", disabled=not snapshot.ready):
+    hint.empty()
     st.chat_message("user").text(question)
     with st.chat_message("assistant"), ui.told():
         stream = librarian.ask(question, mode)

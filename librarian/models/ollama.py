@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import ollama
+import orjson
 
 from librarian.errors import BadEmbedding, ModelUnsuitable, PromptTooLong, TruncatedAnswer
 from librarian.models.faults import translated
@@ -101,7 +102,7 @@ class OllamaModel:
             answer = await self._http.post("/api/embed", json=request)
             if answer.is_error:
                 raise ollama.ResponseError(answer.text, answer.status_code)
-            rows = answer.json()["embeddings"]
+            rows = orjson.loads(answer.content)["embeddings"]
         return self._checked_vectors(rows, texts)
 
     async def aclose(self) -> None:
