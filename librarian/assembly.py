@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -52,6 +53,7 @@ async def open_engine(
         EngineError: LightRAG could not open its files.
     """
     await to_thread.run_sync(_import_lightrag)
+    _spare_collector()
     desk = Desk(calls, settings.language)
     embeddings = Embeddings(calls, settings.embed_batch)
     rag = await to_thread.run_sync(
@@ -94,6 +96,16 @@ def _without_paused(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     """LightRAG takes only the first error of a document's chunks; a pause ends all of them."""
     if not isinstance(context.get("exception"), DocumentPaused):
         loop.default_exception_handler(context)
+
+
+def _spare_collector() -> None:
+    """Lets Python's collector look less often: each look through a book's data stops every thread.
+
+    What was imported is never looked at again; the rest, a third as often as by default. A full
+    collection took up to 0.16 s, and all of them 0.9 s of a book of 2 MB.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 15, 20)
 
 
 def _announce(storage: Any, embeddings: Embeddings) -> None:
