@@ -15,6 +15,7 @@ from anyio import to_thread
 from librarian.answers import Answers
 from librarian.assembly import open_engine
 from librarian.calls import Calls
+from librarian.documents import Status
 from librarian.engine import Engine
 from librarian.errors import LibrarianError, NotReady, Transient
 from librarian.health import PACKAGES, throughput, verdict
@@ -189,6 +190,9 @@ class Rooms:
         if indexing is not None and busy:
             views = tuple(indexing.view(view.document) for view in views)
         in_flight = calls.in_flight() if calls else ()
+        waiting_for = calls.waiting_for if calls else None
+        if isinstance(self._trouble, Transient):  # the model that the library opens with is gone
+            waiting_for = self._trouble
         rates = throughput(calls.account.finished if calls else (), in_flight, now)
         lag = max((each for _, each in self._lags), default=0.0)
         self.snapshot = Snapshot(
@@ -204,8 +208,8 @@ class Rooms:
             files=files,
             throughput=rates,
             health=verdict(
-                busy=busy,
-                waiting_for=calls.waiting_for if calls else None,
+                busy=busy or (waiting_for is not None and any(map(_unfinished, views))),
+                waiting_for=waiting_for,
                 beat_age_s=0.0,
                 rates=rates,
                 silent_s=max((silent for _, _, silent in in_flight), default=0.0),
@@ -237,6 +241,10 @@ async def open_rooms(
             if rooms.calls is not None:
                 rooms.calls.close()
             tasks.cancel_scope.cancel()
+
+
+def _unfinished(view: DocumentView) -> bool:
+    return view.document.status in (Status.PENDING, Status.PROCESSING)
 
 
 def stale(snapshot: Snapshot, now_s: float) -> Snapshot:

@@ -567,3 +567,16 @@ def test_vectors_of_two_models_never_mix(
     finally:
         third.close()
     assert "Charles Babbage" in names(opened(settings))
+
+
+def test_a_library_whose_model_is_gone_at_the_start_says_that_it_waits(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OLLAMA_HOST": "127.0.0.1:9"}, home=tmp_path, backend="ollama")
+    librarian = Librarian.open(settings)
+    try:
+        until(lambda: librarian.snapshot().trouble, "the trouble to be known")
+        assert librarian.snapshot().health.verdict == "idle"
+        librarian.add_text("engine.txt", ENGINE_EN)
+        until(lambda: librarian.snapshot().health.verdict == "waiting", "the verdict")
+        assert "ollama serve" in librarian.snapshot().health.remedy
+    finally:
+        librarian.close()
