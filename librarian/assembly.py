@@ -62,6 +62,7 @@ async def open_engine(
     asyncio.get_running_loop().set_exception_handler(_without_paused)
     with translated():
         await rag.initialize_storages()
+    _lock_lightly(rag)
     for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
         _announce(storage, embeddings)
     ear = _Ear(heard)
@@ -106,6 +107,19 @@ def _spare_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(20_000, 15, 20)
+
+
+def _lock_lightly(rag: LightRAG) -> None:
+    """Gives each storage a plain lock: it has one process and one loop.
+
+    LightRAG's own can be shared by processes and spawns a task for each release, which was half
+    of the time of a merge.
+    """
+    from lightrag.kg.shared_storage import NamespaceLock
+
+    for storage in vars(rag).values():
+        if isinstance(getattr(storage, "_storage_lock", None), NamespaceLock):
+            storage._storage_lock = asyncio.Lock()
 
 
 def _announce(storage: Any, embeddings: Embeddings) -> None:

@@ -39,7 +39,8 @@ class Indexing:
         self._stopping: set[str] = set()  # a person asked for a pause
         self._gone: set[str] = set()  # a person deleted it meanwhile
         self._wake = anyio.Event()
-        self.changed = True  # the catalogue is not as it was published
+        self.news = anyio.Event()  # the catalogue is not as it was published
+        self.news.set()
 
     @property
     def busy(self) -> bool:
@@ -60,7 +61,7 @@ class Indexing:
 
     def nudge(self) -> None:
         """Says that the catalogue has changed."""
-        self.changed = True
+        self.news.set()
         self._wake.set()
 
     def hear(self, signal: Signal) -> None:
@@ -209,7 +210,7 @@ class Indexing:
             except LibrarianError as exc:
                 log.error("%s could not be taken out of the graph: %s", doc_id, exc)
             await to_thread.run_sync(catalogue.deleted, doc_id)
-            self.changed = True
+            self.news.set()
 
     def _begin_embedding(self) -> None:
         for doc_id, progress in self._active.items():
@@ -229,4 +230,4 @@ class Indexing:
         except UnknownDocument:
             return  # deleted meanwhile; it must not come back
         await to_thread.run_sync(self._library.catalogue.put, changed)
-        self.changed = True
+        self.news.set()

@@ -33,6 +33,7 @@ from librarian.snapshot import DocumentView, Snapshot
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.25
+LEAST_S = 0.05  # between two beats, however much happens
 SIZES_EVERY_S = 2.0
 PROBE_EVERY_S = 5.0
 REOPEN_S = 3.0
@@ -94,9 +95,7 @@ class Rooms:
                 await self._probe()
                 probe_at = now + PROBE_EVERY_S
             await self._publish(files)
-            before = time.monotonic()
-            await anyio.sleep(BEAT_S)
-            self._note_lag(time.monotonic() - before - BEAT_S)
+            await self._rest()
 
     async def engine_ready(self) -> Engine:
         """The open engine.
@@ -169,6 +168,15 @@ class Rooms:
             self.settled.set()
             await indexing.run(engine)
 
+    async def _rest(self) -> None:
+        """Until the next beat, which comes at once when a document has changed."""
+        for seconds, news in ((LEAST_S, None), (BEAT_S - LEAST_S, self.indexing)):
+            before = time.monotonic()
+            with anyio.move_on_after(seconds) as elapsed:
+                await (anyio.sleep_forever() if news is None else news.news.wait())
+            if elapsed.cancelled_caught:
+                self._note_lag(time.monotonic() - before - seconds)
+
     async def _probe(self) -> None:
         model = self.calls.model if self.calls else None
         self._probed = model is not None
@@ -180,9 +188,9 @@ class Rooms:
     async def _publish(self, files: tuple[FileSize, ...]) -> None:
         now = time.monotonic()
         indexing, calls = self.indexing, self.calls
-        if indexing is None or indexing.changed:
+        if indexing is None or indexing.news.is_set():
             if indexing is not None:
-                indexing.changed = False
+                indexing.news = anyio.Event()
             documents = await to_thread.run_sync(self.library.catalogue.all)
             self._documents = tuple(DocumentView(document=each) for each in documents)
         views = self._documents

@@ -346,9 +346,10 @@ def test_closing_in_the_middle_of_a_book_is_quick_and_the_next_start_goes_on(
     view = until_status(second, "voyages.txt", Status.PROCESSED)
     assert view.document.chunks_total >= 10
     assert view.document.chunks_done == view.document.chunks_total
-    assert view.document.chunks_saved >= len(paid) - 1  # one may have ended while it was closed
+    in_flight = settings.llm_max_async  # each may have ended at the server unheard
+    assert view.document.chunks_saved >= len(paid) - in_flight
     again = [digest for digest in extractions(server) if digest in paid]
-    assert len(again) <= len(paid) + 1
+    assert len(again) <= len(paid) + in_flight
     assert any("Alder14" in name for name in names(second))
     assert loop_errors(tmp_path / "librarian.log") == 0
 
