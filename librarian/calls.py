@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from heapq import heappop, heappush
 from random import Random
 from time import monotonic
 from typing import TypeVar
@@ -18,17 +16,21 @@ import anyio
 import numpy as np
 from anyio import to_thread
 
-from librarian.errors import DocumentPaused, ModelError, ModelUnavailable, Transient
+from librarian.decisions import Decision, row_for
+from librarian.errors import BadEmbedding, DocumentPaused, JournalError, LibrarianError, ModelError
 from librarian.journal import Journal, key_of
 from librarian.models.forms import tidied
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Role, Vectors
+from librarian.turns import Outage, Slots
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 log = logging.getLogger(__name__)
 
-RETRIES = 4  # of a call that failed in a way that may pass
 POLL_S = 2.0  # how often a server that is gone is tried again
+STOPPED_POLL_S = 20.0  # and what a person has to mend
+MERGES = "*"  # the document of calls that merge: LightRAG does not say whose they are
+SHORTEST = 16  # characters of a text whose embedding is still tried
 BACKOFF_S = 1.0
 RELOAD_S = 1.0  # a model that is in memory answers `load_duration` in milliseconds
 REMEMBERED = 2000  # calls, for medians and rates
@@ -36,11 +38,15 @@ REMEMBERED = 2000  # calls, for medians and rates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """Whom a call is for. A lower `turn` goes first; questions of people have 0."""
+    """Whom a call is for. A lower `turn` goes first; questions of people have 0.
+
+    A person who waits is told of a failure at once; work waits until it is mended.
+    """
 
     document: str = ""
     chunk: int = -1
     turn: float = 0.0
+    person: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +96,9 @@ class Calls:
     ) -> None:
         self.model = model
         self.account = _Account()
-        self.waiting_for: ModelError | None = None
-        self._slots = _Slots(limit)
+        self.remarks: list[str] = []  # for the document that ends next
+        self._slots = Slots(limit)
+        self._outages = {"llm": Outage(), "embed": Outage(), "journal": Outage()}
         self._embed_slots = anyio.CapacityLimiter(2)
         self._batch = batch
         self._clock = clock
@@ -117,11 +124,21 @@ class Calls:
         """
         return await self._held(lambda: self._answer(prompt, ticket, heard), ticket)
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """One row per text, in requests of at most `batch` texts."""
+    @property
+    def waiting_for(self) -> LibrarianError | None:
+        """What all work waits for, and what to do about it."""
+        reasons = (outage.reason for outage in self._outages.values())
+        return next((reason for reason in reasons if reason is not None), None)
+
+    async def embed(self, texts: Sequence[str], *, person: bool = False) -> Vectors:
+        """One row per text, in requests of at most `batch` texts.
+
+        Raises:
+            ModelError: not even the beginning of a text could be embedded.
+        """
         parts = [texts[i : i + self._batch] for i in range(0, len(texts), self._batch)]
-        ticket = Ticket()
-        rows = [await self._held(partial(self._embed_part, part), ticket) for part in parts]
+        ticket = Ticket(person=person)
+        rows = [await self._held(partial(self._embed_part, part, ticket), ticket) for part in parts]
         if not rows:
             return np.zeros((0, self.model.card.dimension), dtype=np.float32)
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
@@ -144,17 +161,19 @@ class Calls:
     async def _answer(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
         # A person's question does not wait behind the chunks of a book.
         if prompt.role in (Role.QUERY, Role.KEYWORD):
-            return await self._tried(lambda: self._once(prompt, ticket, heard), ticket)
+            ticket = replace(ticket, person=True)
+            return await self._tried(lambda: self._once(prompt, ticket, heard), ticket, "llm")
         key = key_of(self.model.card, prompt)
         while key in self._asking:  # the same page twice: its answer is on the way
             await self._asking[key].wait()
         self._asking[key] = anyio.Event()
         try:
-            known = await self._known(key)
+            known = await self._tried(partial(self._known, key), ticket, "journal")
             if known is not None:
                 return known
             async with self._slots.held(ticket.turn):
-                answer = await self._tried(lambda: self._once(prompt, ticket, heard), ticket)
+                ask = partial(self._once, prompt, ticket, heard)
+                answer = await self._tried(ask, ticket, "llm")
             await self._keep(key, answer, prompt, ticket)
             return answer
         finally:
@@ -175,8 +194,15 @@ class Calls:
             document=ticket.document,
             chunk=ticket.chunk,
         )
-        with anyio.CancelScope(shield=True):  # it is paid for, whatever happens meanwhile
-            await to_thread.run_sync(keep)
+
+        async def kept() -> None:
+            with anyio.CancelScope(shield=True):  # it is paid for, whatever happens meanwhile
+                await to_thread.run_sync(keep)
+
+        try:
+            await kept()  # even for a document that was paused in the meantime
+        except JournalError:
+            await self._tried(kept, ticket, "journal")
 
     def pause(self, document: str) -> None:
         """Ends a document's running calls at the server and refuses further ones."""
@@ -209,16 +235,39 @@ class Calls:
             for each in self._running.values()
         )
 
-    async def _embed_part(self, texts: Sequence[str]) -> Vectors:
-        ticket = Ticket()
-
+    async def _embed_part(self, texts: Sequence[str], ticket: Ticket) -> Vectors:
         async def once() -> Vectors:
             async with self._embed_slots:
                 vectors = await self.model.embed(texts)
             self.account.texts_embedded += len(texts)
             return vectors
 
-        return await self._tried(once, ticket)
+        try:
+            return await self._tried(once, ticket, "embed")
+        except ModelError:
+            if ticket.person:
+                raise
+            if len(texts) == 1:
+                return await self._embed_beginning(texts[0], ticket)
+        middle = len(texts) // 2
+        halves = (texts[:middle], texts[middle:])
+        return np.concatenate([await self._embed_part(half, ticket) for half in halves])
+
+    async def _embed_beginning(self, text: str, ticket: Ticket) -> Vectors:
+        """The vector of as much of a text as the model can take."""
+        words = " ".join(text[:80].split())
+        end = len(text) // 2
+        while end >= SHORTEST:
+            try:
+                vector = await self._tried(partial(self.model.embed, [text[:end]]), ticket, "embed")
+            except ModelError as exc:
+                log.warning("%s", exc)
+                end //= 2
+                continue
+            self.account.texts_embedded += 1
+            self.remarks.append(f"“{words}…” was embedded by its first {end:,} characters only.")
+            return vector
+        raise BadEmbedding(f"“{words}” cannot be embedded.")
 
     async def _once(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
         number = next(self._numbers)
@@ -248,72 +297,46 @@ class Calls:
         )
         return replace(completion, text=tidied(completion.text, prompt.schema))
 
-    async def _tried(self, once: Callable[[], Awaitable[T]], ticket: Ticket) -> T:
-        failures = 0
-        while True:
-            if self._refused(ticket):
-                raise DocumentPaused
-            try:
-                result = await once()
-            except ModelUnavailable as exc:
-                self._begin_waiting(exc)
-                await self._sleep(POLL_S)
-            except Transient as exc:
-                failures += 1
-                self.account.retries += 1
-                if failures > RETRIES:
-                    raise
-                pause = BACKOFF_S * 2**failures * (0.5 + self._random.random())
-                log.warning("%s Trying again in %.1f s (%d of %d).", exc, pause, failures, RETRIES)
-                await self._sleep(pause)
-            else:
-                self.waiting_for = None
-                return result
+    async def _tried(self, once: Callable[[], Awaitable[T]], ticket: Ticket, of: str) -> T:
+        outage, failures, caller = self._outages[of], 0, object()
+        try:
+            while True:
+                if self._refused(ticket):
+                    raise DocumentPaused
+                if outage.reason is not None and not (ticket.person or outage.probes(caller)):
+                    await outage.news()
+                    continue
+                try:
+                    result = await once()
+                except (ModelError, JournalError) as exc:
+                    failures += await self._after(exc, ticket, outage, failures)
+                else:
+                    outage.end()
+                    return result
+        finally:
+            outage.leave(caller)
 
-    def _begin_waiting(self, reason: ModelError) -> None:
-        if self.waiting_for is None:
-            log.warning("%s Waiting for it.", reason)
-        self.waiting_for = reason
+    async def _after(
+        self, exc: LibrarianError, ticket: Ticket, outage: Outage, failures: int
+    ) -> bool:
+        """Waits as the table of decisions says, or raises the error again; whether it counts."""
+        row = row_for(exc)
+        if row.decision in (Decision.WAIT, Decision.STOP):
+            if ticket.person:
+                raise exc
+            if outage.begin(exc):
+                log.warning("%s Everything waits for that.", exc)
+            await self._sleep(POLL_S if row.decision is Decision.WAIT else STOPPED_POLL_S)
+            return False
+        outage.end()  # whatever it said, it is there
+        if row.decision is not Decision.RETRY or failures >= row.tries:
+            raise exc
+        self.account.retries += 1
+        nth = failures + 1
+        pause = BACKOFF_S * 2**nth * (0.5 + self._random.random())
+        log.warning("%s Trying again in %.1f s (%d of %d).", exc, pause, nth, row.tries)
+        await self._sleep(pause)
+        return True
 
     def _refused(self, ticket: Ticket) -> bool:
         return self._closed or ticket.document in self._paused
-
-
-class _Slots:
-    """A limit on what runs at once, where the lowest turn is let in first."""
-
-    def __init__(self, limit: int) -> None:
-        self._free = limit
-        self._queue: list[tuple[float, int, anyio.Event]] = []
-        self._order = itertools.count()
-
-    @asynccontextmanager
-    async def held(self, turn: float) -> AsyncIterator[None]:
-        await self._acquire(turn)
-        try:
-            yield
-        finally:
-            self._release()
-
-    async def _acquire(self, turn: float) -> None:
-        if self._free > 0:
-            self._free -= 1
-            return
-        event = anyio.Event()
-        entry = (turn, next(self._order), event)
-        heappush(self._queue, entry)
-        try:
-            await event.wait()
-        except BaseException:
-            if event.is_set():  # the slot was handed over at the moment of cancelling
-                self._release()
-            else:
-                self._queue.remove(entry)
-                self._queue.sort()
-            raise
-
-    def _release(self) -> None:
-        if self._queue:
-            heappop(self._queue)[2].set()
-        else:
-            self._free += 1

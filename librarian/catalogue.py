@@ -122,6 +122,16 @@ class Catalogue:
         with self._reading() as db:
             return float(db.execute("SELECT coalesce(max(place), 0) FROM documents").fetchone()[0])
 
+    def places(self) -> tuple[float, float]:
+        """The lowest and the highest place of what waits in the queue."""
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT coalesce(min(place), 0), coalesce(max(place), 0) FROM documents "
+                "WHERE status = ?",
+                (Status.PENDING,),
+            ).fetchone()
+        return float(row[0]), float(row[1])
+
     def note_duplicate(self, name: str, doc_id: str) -> None:
         """Remembers that a text was offered again under a name."""
         with self._reading() as db:

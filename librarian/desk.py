@@ -7,12 +7,15 @@ of the chunk inside the prompt tells both.
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from librarian.calls import Calls, Ticket
+from librarian.calls import MERGES, Calls, Ticket
 from librarian.chunking import Chunk
 from librarian.documents import Document
+from librarian.errors import ModelError, TooManyUnread
 from librarian.language import UNKNOWN, language_of
 from librarian.models.forms import EXTRACTION, KEYWORDS
 from librarian.models.protocol import Message, Prompt, Role
@@ -22,6 +25,12 @@ LANGUAGE_MARK = "⟦language⟧"
 _TEXT_BEGINS = "---Input Text---\n```\n"
 _TEXT_ENDS = "\n```\n\n---Output---"
 _DESCRIPTIONS = "Description List:"
+# LightRAG takes this for an answer without entities; the last field tells it from a model's.
+UNREAD = '{"entities": [], "relationships": [], "unread": true}'
+_RETRY = "Retry the document: only what is missing is asked for again."
+MOST_UNREAD = 0.1  # share of a document's chunks without which it is still worth having
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,9 @@ class Desk:
         self._documents: dict[str, Document] = {}  # by the hash of their text
         self._chunks: dict[str, dict[str, _Owner]] = {}  # by hash of chunk, then document
         self._asked: dict[str, set[int]] = {}  # chunks that went to the model, by document
+        self._totals: dict[str, int] = {}  # chunks of each document
+        self._unread: dict[str, dict[int, str]] = {}  # why a chunk gave nothing, by document
+        self._makeshifts = {UNREAD}
 
     def expect(self, document: Document, text: str) -> None:
         """Says which document a text that LightRAG is about to cut belongs to."""
@@ -49,6 +61,8 @@ class Desk:
         document = self._documents.get(_hash(text))
         if document is None:
             return
+        self._totals[document.id] = len(chunks)
+        self._unread.pop(document.id, None)
         for chunk in chunks:
             owners = self._chunks.setdefault(_hash(chunk.text), {})
             owners[document.id] = _Owner(document, chunk.order)
@@ -56,6 +70,8 @@ class Desk:
     def forget(self, doc_id: str) -> None:
         """Drops what was remembered of a document that has ended."""
         self._asked.pop(doc_id, None)
+        self._totals.pop(doc_id, None)
+        self._unread.pop(doc_id, None)
         self._documents = {k: d for k, d in self._documents.items() if d.id != doc_id}
         for owners in self._chunks.values():
             owners.pop(doc_id, None)
@@ -65,10 +81,30 @@ class Desk:
         """Whether a chunk went to the model in this run, or its answer was there already."""
         return chunk in self._asked.get(doc_id, ())
 
+    def unread(self, doc_id: str) -> dict[int, str]:
+        """Which chunks of a document gave nothing in this run, and why."""
+        return dict(self._unread.get(doc_id, {}))
+
+    def remarks(self) -> tuple[str, ...]:
+        """What went less well since this was asked last, where nobody knows for which document."""
+        found = tuple(self._calls.remarks)
+        self._calls.remarks.clear()
+        return found
+
+    def is_makeshift(self, answer: str) -> bool:
+        """Whether a text stands in for an answer that could not be had."""
+        return answer in self._makeshifts
+
     async def extract(
         self, prompt: str, system: str, history: Sequence[dict[str, str]], *, form: bool
     ) -> str:
-        """The entities and relations of a chunk (`form`), or one description out of many."""
+        """The entities and relations of a chunk (`form`), or one description out of many.
+
+        An answer that cannot be had is replaced by a makeshift, with a warning on the document.
+
+        Raises:
+            TooManyUnread: too much of the document would be missing.
+        """
         text = chunk_text(prompt) or next(
             (found for turn in history if (found := chunk_text(turn["content"]))), ""
         )
@@ -81,29 +117,50 @@ class Desk:
             )
         else:
             language = language_of(text or prompt.partition(_DESCRIPTIONS)[2])
-            ticket = Ticket(turn=self._first_turn())
+            ticket = Ticket(document=MERGES, turn=self._first_turn())
         turns = [
             Message(role=turn["role"], content=self._told(turn["content"], language))
             for turn in history
         ]
-        completion = await self._calls.complete(
-            Prompt(
-                messages=(
-                    *(
-                        [Message(role="system", content=self._told(system, language))]
-                        * bool(system)
-                    ),
-                    *turns,
-                    Message(role="user", content=self._told(prompt, language)),
-                ),
-                role=Role.EXTRACT if form else Role.SUMMARY,
-                schema=EXTRACTION if form else None,
-            ),
-            ticket,
+        if system:
+            turns.insert(0, Message(role="system", content=self._told(system, language)))
+        question = Prompt(
+            messages=(*turns, Message(role="user", content=self._told(prompt, language))),
+            role=Role.EXTRACT if form else Role.SUMMARY,
+            schema=EXTRACTION if form else None,
         )
+        try:
+            completion = await self._calls.complete(question, ticket)
+        except ModelError as exc:
+            return self._without(tuple(owners.values()), exc) if form else self._joined(prompt, exc)
         if owner is not None and not completion.saved:
             self._asked.setdefault(owner.document.id, set()).add(owner.chunk)
         return completion.text
+
+    def _without(self, owners: Sequence[_Owner], exc: ModelError) -> str:
+        for owner in owners:
+            name, number = owner.document.name, owner.chunk + 1
+            unread = self._unread.setdefault(owner.document.id, {})
+            unread[owner.chunk] = f"Chunk {number} gave nothing: {_reason(exc)} {_RETRY}"
+            log.warning("%s: %s", name, unread[owner.chunk])
+            total = self._totals.get(owner.document.id, 0)
+            if len(unread) > total * MOST_UNREAD:
+                share = f"{len(unread)} of {total} chunks gave nothing"
+                raise TooManyUnread(f"{share}, the last one, {number}: {_reason(exc)}") from exc
+        return UNREAD
+
+    def _joined(self, prompt: str, exc: ModelError) -> str:
+        """The descriptions of a prompt as they are, where the model cannot make one of them."""
+        descriptions = _descriptions(prompt)
+        if not descriptions:
+            raise exc
+        text = "\n".join(dict.fromkeys(descriptions))
+        self._makeshifts.add(text)
+        name = prompt.partition(" Name: ")[2].partition("\n")[0][:80]
+        remark = f"“{name}” keeps several descriptions: {_reason(exc)} {_RETRY}"
+        self._calls.remarks.append(remark)
+        log.warning("%s", remark)
+        return text
 
     async def keywords(self, prompt: str, system: str) -> str:
         """The search words of a question."""
@@ -129,6 +186,24 @@ def chunk_text(prompt: str) -> str:
     """The chunk inside an extraction prompt; empty in any other prompt."""
     _, begins, rest = prompt.partition(_TEXT_BEGINS)
     return rest.rpartition(_TEXT_ENDS)[0] if begins else ""
+
+
+def _reason(exc: ModelError) -> str:
+    """What happened, without what would be done about it."""
+    reason = exc.detail or str(exc).partition(". ")[0]
+    return reason if reason.endswith(".") else f"{reason}."
+
+
+def _descriptions(prompt: str) -> list[str]:
+    """The descriptions that a prompt wants made into one; LightRAG gives one as JSON a line."""
+    found: list[str] = []
+    for line in prompt.partition(_DESCRIPTIONS)[2].splitlines():
+        try:
+            row = json.loads(line) if line.startswith("{") else {}
+        except ValueError:
+            continue
+        found.extend(value for value in row.values() if isinstance(value, str))
+    return found
 
 
 def _hash(text: str) -> str:

@@ -65,7 +65,7 @@ class Embeddings:
                 self._running.difference_update(texts)
                 self._tell()
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, person: bool = False) -> Vectors:
         """One row per text, shape `(len(texts), dimension)`; what is ready is not asked again."""
         for text in texts:
             self._wanted.pop(text, None)
@@ -74,7 +74,7 @@ class Embeddings:
         each = dict.fromkeys(texts)
         rows = {text: self._made.pop(text) for text in each if text in self._made}
         missing = [text for text in each if text not in rows]
-        rows.update(zip(missing, await self._calls.embed(missing), strict=True))
+        rows.update(zip(missing, await self._calls.embed(missing, person=person), strict=True))
         if not rows:
             return np.zeros((0, self._calls.model.card.dimension), dtype=np.float32)
         return np.stack([rows[text] for text in texts])

@@ -66,7 +66,7 @@ class UnknownDocument(DocumentError):
 
 class JournalError(LibraryError):
     """No model is asked while its answers cannot be kept. Free disk space or make the library's
-    folder writable, then retry; nothing is lost."""
+    folder writable: the work goes on by itself; nothing is lost."""
 
 
 class QuestionError(LibrarianError):
@@ -81,58 +81,60 @@ class ModelError(LibrarianError):
     """The model could not answer."""
 
 
-class Transient(ModelError):
-    """The same call may succeed later; it will be tried again."""
-
-
-class Permanent(ModelError):
-    """Trying again will not help until something is changed."""
-
-
-class ModelUnavailable(Transient):
+class ModelUnavailable(ModelError):
     """Ollama is not answering. Start it with `ollama serve`; the work goes on from where it was."""
 
 
-class ModelBusy(Transient):
+class ModelBusy(ModelError):
     """Ollama has too much in its queue. The call will be repeated."""
 
 
-class ModelCrashed(Transient):
+class ModelCrashed(ModelError):
     """The model's process stopped in the middle of an answer. The call will be repeated."""
 
 
-class TruncatedAnswer(Transient):
+class TruncatedAnswer(ModelError):
     """The answer broke off before its end and was not used. The call will be repeated."""
 
 
-class EmptyAnswer(Transient):
+class EndlessAnswer(ModelError):
+    """The model wrote until it was cut off; that was not used. A larger model does so less often,
+    and LIBRARIAN_NUM_CTX gives it more room."""
+
+
+class EmptyAnswer(ModelError):
     """The model answered with nothing. The call will be repeated."""
 
 
-class MalformedAnswer(Transient):
+class MalformedAnswer(ModelError):
     """The answer was not in the form that was asked for and was not used."""
 
 
-class ModelMissing(Permanent):
+class ModelMissing(ModelError):
     """Get it with `ollama pull` and the model's name, or choose another with LIBRARIAN_LLM_MODEL
     and LIBRARIAN_EMBED_MODEL."""
 
 
-class ModelUnsuitable(Permanent):
+class ModelUnsuitable(ModelError):
     """The model cannot do what was asked of it. Choose another one."""
 
 
-class OutOfMemory(Permanent):
+class OutOfMemory(ModelError):
     """The model does not fit into memory. Choose a smaller one, or lower LIBRARIAN_NUM_CTX."""
 
 
-class PromptTooLong(Permanent):
+class PromptTooLong(ModelError):
     """The prompt is longer than the model's context. Raise LIBRARIAN_NUM_CTX."""
 
 
-class BadEmbedding(Permanent):
+class BadEmbedding(ModelError):
     """The embedding model gave vectors that cannot be used. Choose another with
-    LIBRARIAN_EMBED_MODEL in a new library."""
+    LIBRARIAN_EMBED_MODEL and run `re-embed`."""
+
+
+class TooManyUnread(ModelError):
+    """More than a tenth of the document would be missing. Retry it: only what is missing is asked
+    for again."""
 
 
 class NotReady(LibrarianError):

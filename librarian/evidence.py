@@ -42,6 +42,7 @@ class Indexed:
     entities: int
     relations: int
     error: str | None
+    warnings: tuple[str, ...] = ()
 
 
 def passages_of(chunks: list[dict[str, Any]]) -> list[Passage]:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from statistics import median
 
 from librarian.calls import CallRecord
-from librarian.errors import ModelError
+from librarian.errors import LibrarianError, ModelError
 from librarian.library import Library
 from librarian.models.ollama import missing_models, server_version
 from librarian.settings import Settings, is_local
@@ -67,7 +67,7 @@ def throughput(
 def verdict(
     *,
     busy: bool,
-    waiting_for: ModelError | None,
+    waiting_for: LibrarianError | None,
     beat_age_s: float,
     rates: Throughput,
     silent_s: float,
@@ -80,7 +80,10 @@ def verdict(
             remedy="Restart the program: the work goes on from where it was.",
         )
     if waiting_for is not None and busy:
-        return Health(verdict="waiting", cause="The model is awaited.", remedy=str(waiting_for))
+        awaited = "model" if isinstance(waiting_for, ModelError) else "disk"
+        return Health(
+            verdict="waiting", cause=f"The {awaited} is awaited.", remedy=str(waiting_for)
+        )
     if not busy:
         return Health(verdict="idle")
     limit = max(LEAST_SLOW_S, SLOW_TIMES * rates.median_call_s)

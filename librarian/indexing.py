@@ -11,16 +11,18 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from librarian.calls import Calls
+from librarian.calls import MERGES, Calls
 from librarian.documents import Document, Phase, Status
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
-from librarian.errors import LibrarianError, UnknownDocument
+from librarian.errors import DocumentPaused, LibrarianError, UnknownDocument
 from librarian.evidence import Indexed
 from librarian.intake import discard, read_document
 from librarian.library import Library
 from librarian.progress import Progress, estimate
 from librarian.signals import ChunkExtracted, Merged, Merging, Signal
 from librarian.snapshot import DocumentView
+
+INTERRUPTED = str(DocumentPaused())  # LightRAG hands over errors as text
 
 log = logging.getLogger(__name__)
 
@@ -93,17 +95,30 @@ class Indexing:
         document = await self._get(doc_id)
         if document.id in self._active:
             self._stopping.add(document.id)
-            self._calls.pause(document.id)
+            self._interrupt(document.id)
         elif document.status is Status.PENDING:
             await self._put(replace(document, status=Status.PAUSED))
 
     async def retry(self, doc_id: str) -> None:
-        """Puts a failed or paused document back into the queue."""
+        """Puts a document back into the queue that failed, was paused, or has warnings."""
         document = await self._get(doc_id)
-        if document.status in (Status.FAILED, Status.PAUSED):
+        incomplete = document.status is Status.PROCESSED and document.warnings
+        if document.status in (Status.FAILED, Status.PAUSED) or incomplete:
             self._calls.resume(document.id)
             await self._put(replace(document, status=Status.PENDING, error=None))
             self.nudge()
+
+    async def move(self, doc_id: str, *, first: bool) -> None:
+        """Makes a waiting document the next one of the queue, or the last one.
+
+        Raises:
+            UnknownDocument: there is none of that id or name.
+        """
+        document = await self._get(doc_id)
+        if document.status is Status.PENDING and document.id not in self._active:
+            lowest, highest = await to_thread.run_sync(self._library.catalogue.places)
+            place = lowest - 1 if first else highest + 1
+            await self._put(replace(document, place=place))
 
     async def delete(self, doc_id: str) -> None:
         """Takes a document out of the library, whatever is being done with it."""
@@ -142,14 +157,22 @@ class Indexing:
         if removed := await to_thread.run_sync(self._library.catalogue.deletions):
             for doc_id in self._active.keys() & removed:
                 self._gone.add(doc_id)
-                self._calls.pause(doc_id)
+                self._interrupt(doc_id)
             return  # LightRAG deletes only while it is idle; the next document waits for that
+        if self._stopping:
+            return  # until the calls of the one that is paused have ended
         for document in await to_thread.run_sync(self._library.catalogue.queue):
             if len(self._active) >= DOCUMENTS_AT_ONCE:
                 return
             if document.id not in self._active:
                 self._active[document.id] = Progress(started_s=self._clock())
                 tasks.start_soon(self._process, document, engine)
+
+    def _interrupt(self, doc_id: str) -> None:
+        """Ends a document's calls. Those of merges have no document: they end for all of them."""
+        self._calls.pause(doc_id)
+        if self._active[doc_id].phase in (Phase.MERGING, Phase.EMBEDDING):
+            self._calls.pause(MERGES)
 
     async def _process(self, document: Document, engine: Engine) -> None:
         self._calls.resume(document.id)
@@ -163,6 +186,8 @@ class Indexing:
             self._active.pop(document.id, None)
             self._stopping.discard(document.id)
             self._gone.discard(document.id)
+            if not self._stopping and not self._gone:
+                self._calls.resume(MERGES)
             self.nudge()
 
     async def _indexed(self, document: Document, engine: Engine) -> Indexed:
@@ -180,11 +205,13 @@ class Indexing:
         status, error = ended.status, ended.error
         if status is Status.FAILED and document.id in self._stopping:
             status, error = Status.PAUSED, None
+        elif status is Status.FAILED and error and INTERRUPTED in error:
+            status, error = Status.PENDING, None  # its merge was ended for another's sake
         progress = self._active[document.id]
         whole = status is Status.PROCESSED
-        warnings: tuple[str, ...] = ()
+        warnings = ended.warnings
         if whole and not ended.entities:
-            warnings = ("No entity was found in it.",)
+            warnings = (*warnings, "No entity was found in it.")
         await self._put(
             replace(
                 document,

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "librarian"
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
     "errors knowledge tokens language settings portal logbook samples",
-    "documents chunking progress models",
+    "documents chunking progress models decisions turns",
     "catalogue journal library calls signals desk embeddings",
     "evidence engine assembly intake snapshot",
     "indexing answers verify health graph layout exports",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,25 +13,31 @@ import anyio.lowlevel
 import numpy as np
 import pytest
 
-from librarian.calls import BACKOFF_S, POLL_S, RETRIES, Calls, Ticket
+from librarian.calls import BACKOFF_S, POLL_S, STOPPED_POLL_S, Calls, Ticket
+from librarian.decisions import row_for
 from librarian.errors import (
     BadEmbedding,
     DocumentPaused,
     EmptyAnswer,
+    EndlessAnswer,
+    JournalError,
     MalformedAnswer,
     ModelBusy,
     ModelCrashed,
     ModelError,
     ModelMissing,
     ModelUnavailable,
+    ModelUnsuitable,
     OutOfMemory,
     PromptTooLong,
     TruncatedAnswer,
 )
+from librarian.journal import Journal
 from librarian.models.forms import EXTRACTION
 from librarian.models.protocol import Completion, Heard, Message, ModelCard, Prompt, Role, Vectors
 
 pytestmark = pytest.mark.anyio
+CRASHES = row_for(ModelCrashed()).tries
 FORM = json.dumps({"entities": [], "relationships": []})
 
 
@@ -109,7 +116,7 @@ def prompt(text: str = "chunk", *, role: Role = Role.EXTRACT, schema: Any = None
 # --- retries --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [ModelBusy, ModelCrashed, TruncatedAnswer, EmptyAnswer])
+@pytest.mark.parametrize("kind", [ModelCrashed, TruncatedAnswer])
 async def test_what_may_pass_is_tried_again_after_growing_pauses(kind: type[ModelError]) -> None:
     model, pauses = ScriptedModel(kind(), kind(), kind(), "whole"), Pauses()
     calls = calls_of(model, pauses)
@@ -120,7 +127,15 @@ async def test_what_may_pass_is_tried_again_after_growing_pauses(kind: type[Mode
     assert calls.account.retries == 3
 
 
-@pytest.mark.parametrize("kind", [ModelMissing, OutOfMemory, PromptTooLong])
+@pytest.mark.parametrize("kind", [EmptyAnswer, MalformedAnswer, EndlessAnswer])
+async def test_what_seldom_passes_is_tried_less_often(kind: type[ModelError]) -> None:
+    model = ScriptedModel(*[kind("again")] * 10)
+    with pytest.raises(kind):
+        await calls_of(model).complete(prompt(), Ticket())
+    assert len(model.asked) == row_for(kind()).tries + 1 < CRASHES + 1
+
+
+@pytest.mark.parametrize("kind", [PromptTooLong, ModelError])
 async def test_what_will_not_pass_is_raised_at_once(kind: type[ModelError]) -> None:
     model, pauses = ScriptedModel(kind("named"), "never"), Pauses()
     with pytest.raises(kind, match="named"):
@@ -129,11 +144,11 @@ async def test_what_will_not_pass_is_raised_at_once(kind: type[ModelError]) -> N
 
 
 async def test_a_call_that_fails_for_ever_ends_with_its_own_error() -> None:
-    model, pauses = ScriptedModel(*[ModelCrashed("again")] * (RETRIES + 1), "too late"), Pauses()
+    model, pauses = ScriptedModel(*[ModelCrashed("again")] * (CRASHES + 1), "too late"), Pauses()
     with pytest.raises(ModelCrashed, match="again"):
         await calls_of(model, pauses).complete(prompt(), Ticket())
-    assert len(model.asked) == RETRIES + 1
-    assert len(pauses.seconds) == RETRIES
+    assert len(model.asked) == CRASHES + 1
+    assert len(pauses.seconds) == CRASHES
 
 
 @pytest.mark.parametrize("answer", ["not json", "[]", '{"entities": []}', FORM[:-1], "", " \n"])
@@ -145,7 +160,7 @@ async def test_an_answer_out_of_form_is_asked_for_again_and_never_returned(answe
 
 
 async def test_an_answer_that_stays_out_of_form_is_an_error() -> None:
-    model = ScriptedModel(*["not json"] * (RETRIES + 1), FORM)
+    model = ScriptedModel(*["not json"] * (CRASHES + 1), FORM)
     with pytest.raises(MalformedAnswer):
         await calls_of(model).complete(prompt(schema=EXTRACTION), Ticket())
 
@@ -170,9 +185,105 @@ async def test_a_server_that_is_gone_is_waited_for_however_long() -> None:
     assert calls.account.retries == 0
 
 
+@pytest.mark.parametrize("kind", [ModelMissing, ModelUnsuitable, OutOfMemory])
+async def test_what_a_person_has_to_mend_is_waited_for_and_named(kind: type[ModelError]) -> None:
+    model, pauses = ScriptedModel(*[kind("named")] * 3, "mended"), Pauses()
+    calls = calls_of(model, pauses)
+    named: list[str] = []
+    pauses.then = lambda: named.append(str(calls.waiting_for))
+    assert (await calls.complete(prompt(), Ticket())).text == "mended"
+    assert pauses.seconds == [STOPPED_POLL_S] * 3
+    assert all("named" in each for each in named)
+    assert calls.waiting_for is None
+
+
+async def test_only_one_call_tries_whether_the_model_is_back() -> None:
+    away = [OutOfMemory()] * 6
+    model = ScriptedModel(*away)
+    calls = calls_of(model, limit=4)
+    async with anyio.create_task_group() as tasks:
+        for number in range(4):
+            tasks.start_soon(calls.complete, prompt(f"{number}"), Ticket())
+    tried = model.asked[: len(away) + 1]
+    assert len(set(tried[:4])) == 4  # each of those that ran at once hears of it once
+    assert len(set(tried[4:])) == 1
+    assert len(model.asked) == len(away) + 4
+
+
+async def test_another_call_tries_when_the_one_that_did_is_paused() -> None:
+    model, pauses = ScriptedModel(*[ModelUnavailable()] * 8), Pauses()
+    calls = calls_of(model, pauses)
+    pauses.then = lambda: calls.pause("book") if len(pauses.seconds) == 4 else None
+    answered: list[str] = []
+
+    async def ask(document: str) -> None:
+        try:
+            answered.append(
+                (await calls.complete(prompt(document), Ticket(document=document))).text
+            )
+        except DocumentPaused:
+            answered.append("paused")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, "book")
+        tasks.start_soon(ask, "other")
+    assert sorted(answered) == ["answer to other", "paused"]
+    assert calls.waiting_for is None
+
+
+@pytest.mark.parametrize("kind", [ModelUnavailable, ModelBusy, ModelMissing, OutOfMemory])
+async def test_a_person_who_asks_is_told_at_once(kind: type[ModelError]) -> None:
+    model, pauses = ScriptedModel(kind("named"), kind("named")), Pauses()
+    calls = calls_of(model, pauses)
+    with pytest.raises(kind, match="named"):
+        await calls.complete(prompt(role=Role.QUERY), Ticket())
+    with pytest.raises(kind, match="named"):
+        await calls.embed(["question"], person=True)
+    assert pauses.seconds == []
+
+
+async def test_an_answer_out_of_order_ends_the_wait_for_the_model() -> None:
+    model = ScriptedModel(ModelUnavailable(), PromptTooLong())
+    calls = calls_of(model)
+    with pytest.raises(PromptTooLong):
+        await calls.complete(prompt(), Ticket())
+    assert calls.waiting_for is None
+
+
+# --- a disk that is full --------------------------------------------------------------------
+
+
+class FullJournal(Journal):
+    """A journal on a disk that is full a few times."""
+
+    def __init__(self, path: Path, times: int) -> None:
+        super().__init__(path)
+        self.times = times
+
+    def put(self, *args: Any, **more: Any) -> None:
+        if self.times:
+            self.times -= 1
+            raise JournalError("The disk is full.")
+        super().put(*args, **more)
+
+
+async def test_an_answer_waits_in_memory_until_it_can_be_kept(tmp_path: Path) -> None:
+    journal, model, pauses = FullJournal(tmp_path / "j", times=3), ScriptedModel(), Pauses()
+    calls = calls_of(model, pauses, journal=journal)
+    said: list[str] = []
+    pauses.then = lambda: said.append(str(calls.waiting_for))
+    await calls.complete(prompt(), Ticket())
+    assert len(model.asked) == 1
+    assert all("disk is full" in each for each in said)
+    assert len(said) == 2  # the third attempt is at once
+    assert journal.count() == 1
+    assert calls.waiting_for is None
+    journal.close()
+
+
 async def test_waiting_for_the_server_does_not_use_up_the_retries() -> None:
     crash, gone = ModelCrashed(), ModelUnavailable()
-    model = ScriptedModel(*[crash, gone] * RETRIES, "whole")
+    model = ScriptedModel(*[crash, gone] * CRASHES, "whole")
     assert (await calls_of(model).complete(prompt(), Ticket())).text == "whole"
 
 
@@ -431,8 +542,28 @@ async def test_a_batch_that_fails_is_tried_again_alone() -> None:
     assert vectors[:, 0].tolist() == [1, 2, 3]
 
 
-async def test_vectors_that_cannot_be_used_are_raised_at_once() -> None:
-    model = ScriptedModel(BadEmbedding("named"))
-    with pytest.raises(BadEmbedding, match="named"):
-        await calls_of(model).embed(["a"])
-    assert model.batches == [1]
+class PickyModel(ScriptedModel):
+    """Cannot embed texts that hold a word, as some models give NaN for one text each time."""
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        self.batches.append(len(texts))
+        if any("poison" in text for text in texts):
+            raise BadEmbedding("NaN.")
+        return np.asarray([[len(text), 1] for text in texts], dtype=np.float32)
+
+
+async def test_a_text_that_spoils_its_batch_is_found_and_embedded_by_its_beginning() -> None:
+    model = PickyModel()
+    calls = calls_of(model, batch=8)
+    texts = ["x" * n for n in range(7)] + ["A long story without harm " * 10 + "and poison."]
+    vectors = await calls.embed(texts)
+    assert vectors[:7, 0].tolist() == list(range(7))
+    assert len(model.batches) <= 2 * 3 + 2  # halved three times, then shortened once
+    assert 0 < vectors[7, 0] < len(texts[7])
+    (remark,) = calls.remarks
+    assert "A long story without harm" in remark
+
+
+async def test_a_text_that_cannot_be_embedded_at_all_is_named_by_its_first_words() -> None:
+    with pytest.raises(BadEmbedding, match="poison and more of it"):
+        await calls_of(PickyModel()).embed(["fine", "poison and more of it " * 5, "fine too"])

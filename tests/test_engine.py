@@ -16,7 +16,7 @@ from librarian.assembly import open_engine
 from librarian.calls import Calls
 from librarian.documents import Document, Status, check_text, document_id
 from librarian.engine import MODES, Engine
-from librarian.errors import EmbeddingMismatch, OutOfMemory
+from librarian.errors import EmbeddingMismatch, PromptTooLong
 from librarian.language import language_of
 from librarian.models.offline import OfflineModel
 from librarian.models.protocol import Completion, Heard, Message, Model, Prompt, Role
@@ -48,7 +48,7 @@ class FailingModel(OfflineModel):
             if self.stuck:
                 await anyio.sleep_forever()
             await anyio.sleep(0.2)  # the other chunks are done by then
-            raise OutOfMemory("qwen3:8b: out of memory.")
+            raise PromptTooLong("qwen3:8b: a very long chunk.")
         return await super().complete(prompt, heard)
 
     @property
@@ -140,8 +140,9 @@ async def test_a_failed_document_says_why_and_a_second_try_pays_only_for_what_is
     async with engine_at(tmp_path, model=model, heard=heard) as engine:
         ended = await engine.index(document(text), text)
         assert ended.status is Status.FAILED
-        assert "out of memory" in str(ended.error)
-        assert "LIBRARIAN_NUM_CTX" in str(ended.error)
+        assert "gave nothing" in str(ended.error)
+        assert "a very long chunk" in str(ended.error)
+        assert "Retry" in str(ended.error)
         done = [signal.chunk for signal, _ in signals]
         assert done
         assert all(asked for _, asked in signals)

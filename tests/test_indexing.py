@@ -13,7 +13,8 @@ from anyio import to_thread
 from librarian.assembly import open_engine
 from librarian.calls import Calls
 from librarian.documents import Document, Phase, Status
-from librarian.errors import OutOfMemory, UnknownDocument
+from librarian.engine import Engine
+from librarian.errors import PromptTooLong, UnknownDocument
 from librarian.indexing import Indexing
 from librarian.intake import admit_text
 from librarian.library import Library
@@ -41,19 +42,20 @@ class GatedModel(OfflineModel):
         if any(word in text for word in self.held):
             await self.gate.wait()
         if any(word in text for word in self.broken):
-            raise OutOfMemory("qwen3:8b: out of memory.")
+            raise PromptTooLong("qwen3:8b: a very long chunk.")
         return await super().complete(prompt, heard)
 
 
 class Room:
     """A library with its queue at work."""
 
-    def __init__(self, library: Library, model: GatedModel) -> None:
+    def __init__(self, library: Library, model: GatedModel, limit: int) -> None:
         self.library = library
         self.model = model
-        self.calls = Calls(model, limit=4)
+        self.calls = Calls(model, limit=limit)
         self.indexing = Indexing(library, self.calls)
         self.signals: list[Signal] = []
+        self.engine: Engine
 
     def hear(self, signal: Signal) -> None:
         self.signals.append(signal)
@@ -79,10 +81,12 @@ class Room:
 
 
 @asynccontextmanager
-async def room_at(home: Path, model: GatedModel | None = None) -> AsyncIterator[Room]:
+async def room_at(
+    home: Path, model: GatedModel | None = None, *, limit: int = 4
+) -> AsyncIterator[Room]:
     library = Library.open(home)
     try:
-        room = Room(library, model or GatedModel())
+        room = Room(library, model or GatedModel(), limit)
         library.pin(room.model.card, chunk_tokens=200, versions={})
         async with (
             open_engine(
@@ -95,6 +99,7 @@ async def room_at(home: Path, model: GatedModel | None = None) -> AsyncIterator[
             ) as engine,
             anyio.create_task_group() as tasks,
         ):
+            room.engine = engine
             tasks.start_soon(room.indexing.run, engine)
             yield room
             room.calls.close()
@@ -132,7 +137,7 @@ async def test_a_failed_document_does_not_hold_up_the_others(tmp_path: Path) -> 
         for name in ("Anna", "Boris", "Clara"):
             await room.add(f"{name}.txt", page(name))
         failed = await room.until("Boris.txt", Status.FAILED)
-        assert "out of memory" in str(failed.error)
+        assert "a very long chunk" in str(failed.error)
         await room.until("Anna.txt", Status.PROCESSED)
         await room.until("Clara.txt", Status.PROCESSED)
         model.broken = set()
@@ -242,3 +247,144 @@ async def test_progress_of_unknown_documents_is_passed_over(tmp_path: Path) -> N
         room.indexing.hear(Merging("doc-unknown", "entities", 3))
         room.indexing.hear(Merged())
         assert not room.indexing.busy
+
+
+# --- chunks without an answer, merges, and the order of the queue ---------------------------
+
+
+def book(chapters: int, *, hero: str = "Alder") -> str:
+    """A text of about as many chunks as chapters, all of them about one captain."""
+    return "\n\n".join(
+        f"Captain {hero} sailed from Port Ember{n} to Thorn{n} with Mate Willow{n}. "
+        + f"In the year {1700 + n} the crew of the Falcon{n} found salt near Port Ember{n}. " * 7
+        for n in range(chapters)
+    )
+
+
+async def nodes_and_edges(room: Room) -> tuple[set[str], set[frozenset[str]]]:
+    graph = await room.engine.graph()
+    return (
+        {entity.name for entity in graph.entities},
+        {frozenset((each.source, each.target)) for each in graph.relations},
+    )
+
+
+def extractions(model: GatedModel) -> int:
+    return sum("---Input Text---" in text for text in model.asked)
+
+
+async def test_a_chunk_without_an_answer_is_a_warning_and_can_be_retried_alone(
+    tmp_path: Path,
+) -> None:
+    async with room_at(tmp_path / "whole") as room:
+        await room.add("book.txt", book(14))
+        await room.until("book.txt", Status.PROCESSED)
+        whole = await nodes_and_edges(room)
+    model = GatedModel()
+    model.broken = {"Willow7."}
+    async with room_at(tmp_path / "mended", model) as room:
+        await room.add("book.txt", book(14))
+        lacking = await room.until("book.txt", Status.PROCESSED)
+        (warning,) = lacking.warnings
+        assert "gave nothing: qwen3:8b: a very long chunk. Retry" in warning
+        assert "Willow7" not in (await nodes_and_edges(room))[0]
+        model.broken = set()
+        model.asked.clear()
+        await room.indexing.retry("book.txt")
+        mended = await room.when(
+            "book.txt", lambda each: each.status is Status.PROCESSED and not each.warnings
+        )
+        assert extractions(model) == 1
+        assert mended.chunks_saved == mended.chunks_total - 1
+        assert await nodes_and_edges(room) == whole
+
+
+async def test_more_than_a_tenth_of_such_chunks_fails_the_document(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.broken = {"Willow3.", "Willow7.", "Willow11."}
+    async with room_at(tmp_path, model) as room:
+        await room.add("book.txt", book(14))
+        failed = await room.until("book.txt", Status.FAILED)
+        assert "chunks gave nothing" in str(failed.error)
+        assert "Retry it: only what is missing is asked for again." in str(failed.error)
+        model.broken = set()
+        model.asked.clear()
+        await room.indexing.retry("book.txt")
+        ended = await room.until("book.txt", Status.PROCESSED)
+        assert ended.warnings == ()
+        assert extractions(model) < ended.chunks_total
+
+
+async def test_descriptions_that_cannot_be_merged_are_kept_side_by_side(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.broken = {"Description List:"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("book.txt", book(14))
+        lacking = await room.until("book.txt", Status.PROCESSED)
+        assert any("keeps several descriptions" in each for each in lacking.warnings)
+        graph = await room.engine.graph()
+        hero = next(entity for entity in graph.entities if entity.name == "Alder")
+        assert "Ember1" in hero.description
+        model.broken = set()
+        await room.indexing.retry("book.txt")
+        ended = await room.when(
+            "book.txt", lambda each: each.status is Status.PROCESSED and not each.warnings
+        )
+        assert ended.error is None
+
+
+async def test_a_pause_ends_a_merge_too(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Description List:"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("book.txt", book(14))
+        await room.when("book.txt", lambda _: any("Description List:" in a for a in model.asked))
+        await room.indexing.pause("book.txt")
+        paused = await room.until("book.txt", Status.PAUSED)
+        assert paused.error is None
+        assert room.calls.in_flight() == ()
+        asked = extractions(model)
+        model.gate.set()
+        await room.indexing.retry("book.txt")
+        ended = await room.until("book.txt", Status.PROCESSED)
+        assert extractions(model) == asked
+        assert ended.chunks_saved == ended.chunks_total
+
+
+async def test_a_merge_that_was_ended_for_anothers_sake_goes_on(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Description List:"}
+    async with room_at(tmp_path, model, limit=40) as room:
+        await room.add("one.txt", book(14))
+        await room.add("two.txt", book(14, hero="Birch"))
+        for hero in ("Alder", "Birch"):
+            await room.when(
+                "one.txt",
+                lambda _, hero=hero: any(
+                    "Description List:" in a and hero in a for a in model.asked
+                ),
+            )
+        await room.indexing.pause("one.txt")
+        await room.until("one.txt", Status.PAUSED)
+        model.gate.set()
+        other = await room.until("two.txt", Status.PROCESSED)
+        assert other.error is None
+        assert room.library.catalogue.get("one.txt").status is Status.PAUSED
+
+
+async def test_a_waiting_document_can_be_made_the_next_or_the_last(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Anna", "Boris"}
+    names = ("Anna", "Boris", "Clara", "Dmitri", "Emma")
+    async with room_at(tmp_path, model) as room:
+        for name in names:
+            await room.add(f"{name}.txt", page(name))
+        await room.when("Anna.txt", lambda _: len(model.asked) == 2)
+        await room.indexing.move("Emma.txt", first=True)
+        await room.indexing.move("Clara.txt", first=False)
+        await room.indexing.move("Anna.txt", first=False)  # is being read: nothing changes
+        queue = [document.name for document in room.library.catalogue.queue()]
+        assert queue == ["Anna.txt", "Boris.txt", "Emma.txt", "Dmitri.txt", "Clara.txt"]
+        model.gate.set()
+        for name in names:
+            await room.until(f"{name}.txt", Status.PROCESSED)

@@ -65,7 +65,7 @@ def error_for(text: str, status: int, model: str) -> ModelError:
             return rule.error(f"{model}: {shown}." if shown else f"{model}: status {status}.")
     if status == -1:  # the client's word for an error line in a stream that began well
         return ModelCrashed(f"{model}: {shown}.")
-    return ModelUnsuitable(f"{model}: {shown or f'status {status}'}.")
+    return ModelError(f"{model}: {shown or f'status {status}'}.")
 
 
 @contextmanager

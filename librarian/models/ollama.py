@@ -17,7 +17,13 @@ import numpy as np
 import ollama
 import orjson
 
-from librarian.errors import BadEmbedding, ModelUnsuitable, PromptTooLong, TruncatedAnswer
+from librarian.errors import (
+    BadEmbedding,
+    EndlessAnswer,
+    ModelUnsuitable,
+    PromptTooLong,
+    TruncatedAnswer,
+)
 from librarian.models.faults import translated
 from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Vectors
 from librarian.settings import is_local
@@ -132,7 +138,7 @@ class OllamaModel:
         if final is None or not final.done:
             raise TruncatedAnswer("The stream ended without its last line.")
         if final.done_reason == "length":
-            raise TruncatedAnswer(f"The answer reached {self._options['num_predict']} tokens.")
+            raise EndlessAnswer(f"The answer reached {self._options['num_predict']} tokens.")
         if final.done_reason in ("load", "unload"):
             raise TruncatedAnswer("The server loaded the model and did not answer.")
         num_ctx = int(self._options["num_ctx"])

@@ -6,6 +6,7 @@ import httpx
 import ollama
 import pytest
 
+from librarian.decisions import row_for
 from librarian.errors import (
     BadEmbedding,
     MalformedAnswer,
@@ -16,9 +17,7 @@ from librarian.errors import (
     ModelUnavailable,
     ModelUnsuitable,
     OutOfMemory,
-    Permanent,
     PromptTooLong,
-    Transient,
     TruncatedAnswer,
 )
 from librarian.models.faults import RULES, error_for, translated
@@ -61,7 +60,7 @@ NATIVE_OVERFLOW = json.dumps(
         (401, "unauthorized", ModelUnsuitable),
         (403, "ollama cloud is disabled: remote model is unavailable", ModelUnsuitable),
         (403, "", ModelUnsuitable),
-        (400, "invalid format", ModelUnsuitable),
+        (400, "invalid format", ModelError),
         (502, "<html><title>502 Bad Gateway</title></html>", ModelUnavailable),
         (504, "", ModelUnavailable),
         (404, "404 page not found", ModelUnavailable),
@@ -74,9 +73,9 @@ def test_a_servers_words_have_one_meaning(status: int, text: str, error: type[Mo
     assert "qwen3:8b" in str(found)
 
 
-def test_every_meaning_says_whether_it_may_pass() -> None:
+def test_every_meaning_has_a_decision_of_its_own_and_a_reason() -> None:
     for rule in RULES:
-        assert issubclass(rule.error, Transient) is not issubclass(rule.error, Permanent)
+        assert row_for(rule.error()).error is rule.error
         assert rule.why
 
 

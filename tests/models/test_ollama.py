@@ -13,9 +13,11 @@ import anyio
 import numpy as np
 import pytest
 
+from librarian.decisions import row_for
 from librarian.errors import (
     BadEmbedding,
     EmptyAnswer,
+    EndlessAnswer,
     MalformedAnswer,
     ModelBusy,
     ModelCrashed,
@@ -24,9 +26,7 @@ from librarian.errors import (
     ModelUnavailable,
     ModelUnsuitable,
     OutOfMemory,
-    Permanent,
     PromptTooLong,
-    Transient,
     TruncatedAnswer,
 )
 from librarian.models.forms import EXTRACTION, tidied
@@ -182,8 +182,8 @@ def test_a_long_load_and_a_long_silence_are_waited_for(server: OllamaServer) -> 
         (Fault.DONE_FALSE, TruncatedAnswer),
         (Fault.CUT_STREAM, TruncatedAnswer),
         (Fault.RESET, TruncatedAnswer),
-        (Fault.LENGTH_PARTIAL, TruncatedAnswer),
-        (Fault.EMPTY_LENGTH_THINKING, TruncatedAnswer),
+        (Fault.LENGTH_PARTIAL, EndlessAnswer),
+        (Fault.EMPTY_LENGTH_THINKING, EndlessAnswer),
         (Fault.ERROR_LINE, ModelCrashed),
         (Fault.RUNNER_STOPPED, ModelCrashed),
         (Fault.LOAD_TIMEOUT, ModelCrashed),
@@ -222,7 +222,7 @@ def test_an_answer_of_nothing_is_an_error_by_name(server: OllamaServer) -> None:
 
 def test_an_endless_answer_is_bounded(server: OllamaServer) -> None:
     server.inject(Fault.ENDLESS)
-    with pytest.raises(TruncatedAnswer, match="2048 tokens"):
+    with pytest.raises(EndlessAnswer, match="2048 tokens"):
         complete(server)
     assert server.calls[-1].output_tokens == NUM_CTX // 2
 
@@ -420,7 +420,7 @@ def test_every_failure_of_a_vector_has_its_own_name(
     with pytest.raises(error) as caught:
         embed(server, "one", "two", dimension=1024)
     assert type(caught.value) is error
-    assert issubclass(error, Transient) is not issubclass(error, Permanent)
+    assert row_for(caught.value).error is error
 
 
 def test_another_model_under_the_same_name_is_noticed(server: OllamaServer) -> None:
