@@ -63,6 +63,7 @@ async def open_engine(
     with translated():
         await rag.initialize_storages()
     _lock_lightly(rag)
+    _forget_makeshifts(rag.llm_response_cache, desk)
     for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
         _announce(storage, embeddings)
     ear = _Ear(heard)
@@ -133,6 +134,18 @@ def _announce(storage: Any, embeddings: Embeddings) -> None:
     storage.upsert = announced
 
 
+def _forget_makeshifts(cache: Any, desk: Desk) -> None:
+    """Keeps LightRAG from remembering as an answer what only stands in for a missing one."""
+    upsert = cache.upsert
+
+    async def kept(data: dict[str, dict[str, Any]]) -> None:
+        real = {k: v for k, v in data.items() if not desk.is_makeshift(str(v.get("return", "")))}
+        if real:
+            await upsert(real)
+
+    cache.upsert = kept
+
+
 class _Ear(logging.Handler):
     """Hears LightRAG's log lines at the moment they are written, on its loop."""
 
@@ -177,8 +190,8 @@ def _build(
     at_once = settings.llm_max_async + 1
     extract, ask = _closures(desk)
 
-    async def embed(texts: list[str], **_: object) -> Any:
-        return await embeddings.embed(texts)
+    async def embed(texts: list[str], context: str = "", **_: object) -> Any:
+        return await embeddings.embed(texts, person=context == "query")
 
     async def chunk(
         _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
@@ -207,7 +220,9 @@ def _build(
                 "query": {"func": ask, "max_async": 4},
             },
             default_llm_timeout=NEVER_S,
-            embedding_func=EmbeddingFunc(embedding_dim=calls.model.card.dimension, func=embed),
+            embedding_func=EmbeddingFunc(
+                embedding_dim=calls.model.card.dimension, func=embed, supports_asymmetric=True
+            ),
             # Hashed vectors of a short question and a long chunk share few numbers.
             cosine_better_than_threshold=0.04 if calls.model.card.backend == "offline" else 0.2,
             embedding_batch_num=settings.embed_batch,

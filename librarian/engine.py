@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -61,9 +62,13 @@ class Engine:
         with translated():
             await self._enqueue(document, plain)
             self._work.set()
-            row = await self._ended(document)
+            try:
+                row = await self._ended(document)
+                warnings = (*self._desk.unread(document.id).values(), *self._desk.remarks())
+            finally:
+                self._desk.forget(document.id)
         self._version += 1
-        return await self._indexed(document.id, row)
+        return replace(await self._indexed(document.id, row), warnings=warnings)
 
     async def embed_ahead(self) -> None:
         """Makes vectors while they are not asked for yet; ends when cancelled."""
@@ -170,16 +175,13 @@ class Engine:
 
     async def _ended(self, document: Document) -> dict[str, Any]:
         """Waits for LightRAG's last word on a document."""
-        try:
-            while True:
-                row = await self._rag.doc_status.get_by_id(document.id)
-                if row is None:
-                    raise EngineError(f"LightRAG lost {document.name}.")
-                if row["status"] in ("processed", "failed"):
-                    return dict(row)
-                await anyio.sleep(POLL_S)
-        finally:
-            self._desk.forget(document.id)
+        while True:
+            row = await self._rag.doc_status.get_by_id(document.id)
+            if row is None:
+                raise EngineError(f"LightRAG lost {document.name}.")
+            if row["status"] in ("processed", "failed"):
+                return dict(row)
+            await anyio.sleep(POLL_S)
 
     async def _enqueue(self, document: Document, text: str) -> None:
         known = await self._rag.doc_status.get_by_id(document.id)
@@ -187,8 +189,9 @@ class Engine:
             await self._rag.apipeline_enqueue_documents(
                 text, ids=[document.id], file_paths=[document.name]
             )
-        elif known["status"] != "processed":
-            # Enqueueing a known id again would make it a duplicate; a pending row is taken up.
+        else:
+            # Enqueueing a known id again would make it a duplicate; a pending row is taken up,
+            # and what an earlier run left of the document is taken out before.
             row = dict(known) | {"status": _doc_status("pending"), "error_msg": ""}
             await self._rag.doc_status.upsert({document.id: row})
 

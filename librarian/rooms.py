@@ -14,10 +14,11 @@ from anyio import to_thread
 
 from librarian.answers import Answers
 from librarian.assembly import open_engine
-from librarian.calls import Calls
+from librarian.calls import STOPPED_POLL_S, Calls
+from librarian.decisions import Decision, row_for
 from librarian.documents import Status
 from librarian.engine import Engine
-from librarian.errors import LibrarianError, NotReady, Transient
+from librarian.errors import LibrarianError, ModelError, NotReady
 from librarian.health import PACKAGES, throughput, verdict
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
@@ -71,11 +72,12 @@ class Rooms:
         while True:
             try:
                 await self._open_and_work()
-            except Transient as exc:
+            except ModelError as exc:
                 if str(exc) != str(self._trouble):
                     log.warning("The library is not open yet: %s", exc)
                 self._trouble = exc  # shown, and tried again: Ollama may be starting
-                await anyio.sleep(REOPEN_S)
+                passes = row_for(exc).decision is Decision.WAIT
+                await anyio.sleep(REOPEN_S if passes else STOPPED_POLL_S)
             except LibrarianError as exc:
                 log.error("The library could not be opened: %s", exc)
                 self._trouble = exc
@@ -199,7 +201,7 @@ class Rooms:
             views = tuple(indexing.view(view.document) for view in views)
         in_flight = calls.in_flight() if calls else ()
         waiting_for = calls.waiting_for if calls else None
-        if isinstance(self._trouble, Transient):  # the model that the library opens with is gone
+        if isinstance(self._trouble, ModelError):  # the model that the library opens with is gone
             waiting_for = self._trouble
         rates = throughput(calls.account.finished if calls else (), in_flight, now)
         lag = max((each for _, each in self._lags), default=0.0)
