@@ -106,7 +106,7 @@ class Calls:
         self._random = random or Random()
         self._running: dict[int, _Running] = {}
         self._numbers = itertools.count()
-        self._paused: set[str] = set()
+        self._paused: dict[str, LibrarianError] = {}
         self._closed = False
         self._scopes: dict[anyio.CancelScope, str] = {}
         self._quiet: anyio.Event | None = None
@@ -145,8 +145,7 @@ class Calls:
 
     async def _held(self, do: Callable[[], Awaitable[T]], ticket: Ticket) -> T:
         """Runs something that a pause or the closing ends wherever it waits."""
-        if self._refused(ticket):
-            raise DocumentPaused
+        self._check_wanted(ticket)
         scope = anyio.CancelScope()
         self._scopes[scope] = ticket.document
         try:
@@ -156,6 +155,7 @@ class Calls:
             del self._scopes[scope]
             if self._quiet is not None and not self._scopes:
                 self._quiet.set()
+        self._check_wanted(ticket)
         raise DocumentPaused
 
     async def _answer(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
@@ -204,16 +204,16 @@ class Calls:
         except JournalError:
             await self._tried(kept, ticket, "journal")
 
-    def pause(self, document: str) -> None:
+    def pause(self, document: str, because: LibrarianError | None = None) -> None:
         """Ends a document's running calls at the server and refuses further ones."""
-        self._paused.add(document)
+        self._paused.setdefault(document, because or DocumentPaused())
         for scope, owner in list(self._scopes.items()):
             if owner == document:
                 scope.cancel()
 
     def resume(self, document: str) -> None:
         """Lets a document's calls run again."""
-        self._paused.discard(document)
+        self._paused.pop(document, None)
 
     def close(self) -> None:
         """Ends all calls; every further one is refused."""
@@ -301,8 +301,7 @@ class Calls:
         outage, failures, caller = self._outages[of], 0, object()
         try:
             while True:
-                if self._refused(ticket):
-                    raise DocumentPaused
+                self._check_wanted(ticket)
                 if outage.reason is not None and not (ticket.person or outage.probes(caller)):
                     await outage.news()
                     continue
@@ -338,5 +337,8 @@ class Calls:
         await self._sleep(pause)
         return True
 
-    def _refused(self, ticket: Ticket) -> bool:
-        return self._closed or ticket.document in self._paused
+    def _check_wanted(self, ticket: Ticket) -> None:
+        if self._closed:
+            raise DocumentPaused
+        if reason := self._paused.get(ticket.document):
+            raise type(reason)(reason.detail)

@@ -50,6 +50,7 @@ class Desk:
         self._asked: dict[str, set[int]] = {}  # chunks that went to the model, by document
         self._totals: dict[str, int] = {}  # chunks of each document
         self._unread: dict[str, dict[int, str]] = {}  # why a chunk gave nothing, by document
+        self._doomed: set[str] = set()  # documents of which too much is missing
         self._makeshifts = {UNREAD}
 
     def expect(self, document: Document, text: str) -> None:
@@ -72,6 +73,9 @@ class Desk:
         self._asked.pop(doc_id, None)
         self._totals.pop(doc_id, None)
         self._unread.pop(doc_id, None)
+        if doc_id in self._doomed:
+            self._doomed.discard(doc_id)
+            self._calls.resume(doc_id)
         self._documents = {k: d for k, d in self._documents.items() if d.id != doc_id}
         for owners in self._chunks.values():
             owners.pop(doc_id, None)
@@ -146,7 +150,10 @@ class Desk:
             total = self._totals.get(owner.document.id, 0)
             if len(unread) > total * MOST_UNREAD:
                 share = f"{len(unread)} of {total} chunks gave nothing"
-                raise TooManyUnread(f"{share}, the last one, {number}: {_reason(exc)}") from exc
+                error = TooManyUnread(f"{share}, the last one, {number}: {_reason(exc)}")
+                self._doomed.add(owner.document.id)
+                self._calls.pause(owner.document.id, error)  # the others of it are not worth asking
+                raise error from exc
         return UNREAD
 
     def _joined(self, prompt: str, exc: ModelError) -> str:

@@ -113,7 +113,8 @@ def state(view: DocumentView) -> str:
     """Status and phase in a few words."""
     document = view.document
     if view.phase is None:
-        return document.status.value
+        lacking = document.status is Status.PROCESSED and document.warnings
+        return "processed, with remarks" if lacking else document.status.value
     if view.phase_total:
         return f"{view.phase.value} {view.phase_done:,} of {view.phase_total:,}"
     return view.phase.value
@@ -162,8 +163,12 @@ def ago(moment: float) -> str:
 
 def _actions(view: DocumentView) -> list[str]:
     match view.document.status:
-        case Status.PENDING | Status.PROCESSING:
+        case Status.PENDING:
+            return ["Next", "Last", "Pause", "Delete"]
+        case Status.PROCESSING:
             return ["Pause", "Delete"]
+        case Status.PROCESSED if view.document.warnings:
+            return ["Retry", "Delete"]
         case Status.FAILED:
             return ["Retry", "Delete"]
         case Status.PAUSED:

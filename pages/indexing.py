@@ -26,6 +26,10 @@ def act() -> None:
                 librarian.pause(doc)
             case "Resume" | "Retry":
                 librarian.retry(doc)
+            case "Next":
+                librarian.move_next(doc)
+            case "Last":
+                librarian.move_last(doc)
             case "Delete":
                 st.session_state.deleting = doc
 

@@ -11,7 +11,7 @@ import pytest
 from anyio import to_thread
 
 from librarian.assembly import open_engine
-from librarian.calls import Calls
+from librarian.calls import Calls, Sleep
 from librarian.documents import Document, Phase, Status
 from librarian.engine import Engine
 from librarian.errors import PromptTooLong, UnknownDocument
@@ -19,7 +19,7 @@ from librarian.indexing import Indexing
 from librarian.intake import admit_text
 from librarian.library import Library
 from librarian.models.offline import OfflineModel
-from librarian.models.protocol import Completion, Heard, Prompt
+from librarian.models.protocol import Completion, Heard, Model, Prompt
 from librarian.settings import Settings
 from librarian.signals import ChunkExtracted, Merged, Merging, Signal
 
@@ -49,13 +49,15 @@ class GatedModel(OfflineModel):
 class Room:
     """A library with its queue at work."""
 
-    def __init__(self, library: Library, model: GatedModel, limit: int) -> None:
+    def __init__(self, library: Library, model: Model, calls: Calls) -> None:
         self.library = library
         self.model = model
-        self.calls = Calls(model, limit=limit)
+        self.calls = calls
         self.indexing = Indexing(library, self.calls)
         self.signals: list[Signal] = []
         self.engine: Engine
+        self.ended: Document
+        self.found: tuple[set[str], set[frozenset[str]]]
 
     def hear(self, signal: Signal) -> None:
         self.signals.append(signal)
@@ -82,11 +84,13 @@ class Room:
 
 @asynccontextmanager
 async def room_at(
-    home: Path, model: GatedModel | None = None, *, limit: int = 4
+    home: Path, model: Model | None = None, *, limit: int = 4, sleep: Sleep = anyio.sleep
 ) -> AsyncIterator[Room]:
     library = Library.open(home)
     try:
-        room = Room(library, model or GatedModel(), limit)
+        model = model or GatedModel()
+        calls = Calls(model, limit=limit, journal=library.journal, sleep=sleep)
+        room = Room(library, model, calls)
         library.pin(room.model.card, chunk_tokens=200, versions={})
         async with (
             open_engine(
