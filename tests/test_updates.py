@@ -1,0 +1,115 @@
+"""Documents that go or are replaced: the graph is as if they had never been; nothing is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from librarian.documents import Status
+from librarian.intake import admit_text
+from tests.test_indexing import GatedModel, Room, book, extractions, nodes_and_edges, room_at
+
+pytestmark = pytest.mark.anyio
+
+SHARED = "\n\nCaptain Alder met Mate Willow3 in Port Ember5. Captain Alder knew Thorn2."
+OTHER = (
+    "Captain Alder bought a map in Lisbon. Mate Willow3 sold salt to Captain Alder. "
+    "Bishop Mora of Lisbon wrote to Captain Alder about Port Ember5."
+)
+
+
+def rows_on_disk(room: Room) -> dict[str, set[str]]:
+    """The ids in every file of LightRAG that holds rows of documents."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(room.library.storage.glob("*.json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if path.name.startswith("vdb_"):
+            found[path.name] = {row["__id__"] for row in data["data"]}
+        elif "llm_response_cache" not in path.name:
+            found[path.name] = set(data)
+    return found
+
+
+async def state_of(room: Room) -> tuple[object, ...]:
+    graph = await room.engine.graph()
+    documents = {entity.name: set(entity.documents) for entity in graph.entities}
+    descriptions = {
+        entity.name: set(entity.description.split("<SEP>")) for entity in graph.entities
+    }
+    return *await nodes_and_edges(room), documents, descriptions, rows_on_disk(room)
+
+
+async def test_a_deleted_document_leaves_what_others_say_and_nothing_else(tmp_path: Path) -> None:
+    async with room_at(tmp_path / "alone") as room:
+        await room.add("other.txt", OTHER)
+        await room.until("other.txt", Status.PROCESSED)
+        alone = await state_of(room)
+    async with room_at(tmp_path / "both") as room:
+        await room.add("other.txt", OTHER)
+        await room.add("book.txt", book(6) + SHARED)
+        await room.until("other.txt", Status.PROCESSED)
+        await room.until("book.txt", Status.PROCESSED)
+        assert (await state_of(room))[0] > alone[0]  # type: ignore[operator]
+        await room.indexing.delete("book.txt")
+        await room.idle()
+        assert await state_of(room) == alone
+
+
+async def test_a_document_deleted_while_others_are_read_is_gone_when_they_are_done(
+    tmp_path: Path,
+) -> None:
+    async with room_at(tmp_path / "alone") as room:
+        await room.add("other.txt", OTHER)
+        await room.until("other.txt", Status.PROCESSED)
+        alone = await state_of(room)
+    model = GatedModel()
+    async with room_at(tmp_path / "busy", model) as room:
+        await room.add("book.txt", book(6) + SHARED)
+        await room.until("book.txt", Status.PROCESSED)
+        model.held = {"Lisbon"}
+        await room.add("other.txt", OTHER)
+        await room.when("other.txt", lambda each: each.status is Status.PROCESSING)
+        await room.indexing.delete("book.txt")
+        assert [each.name for each in room.library.catalogue.all()] == ["other.txt"]
+        model.gate.set()
+        await room.until("other.txt", Status.PROCESSED)
+        await room.idle()
+        assert await state_of(room) == alone
+
+
+@pytest.mark.parametrize("change", ["inserted", "deleted", "reworded"])
+async def test_a_new_version_asks_for_its_changed_chunks_only(tmp_path: Path, change: str) -> None:
+    paragraphs = book(40).split("\n\n")
+    if change == "inserted":
+        paragraphs.insert(17, "Doctor Hazel of Riga joined Captain Alder on the Falcon17.")
+    elif change == "deleted":
+        del paragraphs[17]
+    else:
+        paragraphs[17] = paragraphs[17].replace("salt", "amber")
+    edited = "\n\n".join(paragraphs)
+    async with room_at(tmp_path / "fresh") as room:
+        await room.add("book.txt", edited)
+        await room.until("book.txt", Status.PROCESSED)
+        fresh = await state_of(room)
+    model = GatedModel()
+    async with room_at(tmp_path / "updated", model) as room:
+        await room.add("book.txt", book(40))
+        await room.until("book.txt", Status.PROCESSED)
+        model.asked.clear()
+        replaced = await to_thread.run_sync(
+            lambda: admit_text(room.library, "book.txt", edited, replace=True)
+        )
+        room.indexing.nudge()
+        ended = await room.when(
+            "book.txt",
+            lambda each: each.id == replaced.doc_id and each.status is Status.PROCESSED,
+        )
+        await room.idle()
+        assert extractions(model) <= 3
+        assert ended.chunks_saved == ended.chunks_total - extractions(model)
+        nodes, edges, documents, _, rows = await state_of(room)
+        # A description that was made of many depends on the order in which their chunks ended.
+        assert (nodes, edges, documents, rows) == (*fresh[:3], fresh[4])
