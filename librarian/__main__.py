@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from librarian import cli
+from librarian import cli, upkeep
 from librarian.errors import LibrarianError
 from librarian.settings import Settings
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.complain(f"error: {exc}")
         return 1
     except KeyboardInterrupt:
-        cli.complain(f"\n{KEPT}")
+        cli.complain(f"\n{upkeep.STOPPED.get(arguments.command, KEPT)}")
         return 130
     except BrokenPipeError:  # `… | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,10 +48,13 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     if arguments.command == "serve":
         return _serve(settings)
+    if arguments.command in upkeep.ALONE:
+        return upkeep.ALONE[arguments.command](settings, arguments)
     from librarian.remote import open_desk
 
+    commands = cli.COMMANDS | upkeep.COMMANDS
     with open_desk(settings) as desk:
-        return cli.COMMANDS[arguments.command](desk, arguments)
+        return commands[arguments.command](desk, arguments)
 
 
 def _serve(settings: Settings) -> int:
@@ -121,16 +124,35 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (
         ("pause", "stop the work on documents and keep what is done"),
         ("resume", "go on with paused and failed documents"),
-        ("retry", "the same as resume"),
+        ("retry", "the same as resume; also asks for what documents with remarks lack"),
     ):
         _with_document(commands.add_parser(name, parents=[report], help=what))
+    for name in ("next", "last"):
+        moved = commands.add_parser(name, parents=[report], help=f"put a document {name} in line")
+        moved.add_argument("doc", metavar="DOC", help="its name or id")
     _with_document(commands.add_parser("delete", parents=[report, sure], help="remove documents"))
     commands.add_parser("verify", parents=[report], help="print the success table")
-    commands.add_parser("doctor", parents=[report], help="look at all that the work needs")
+    doctor = commands.add_parser("doctor", parents=[report], help="look at all that the work needs")
+    doctor.add_argument(
+        "--probe", action="store_true", help="also measure the model; takes a minute"
+    )
+    pull = commands.add_parser("pull", parents=[report], help="have Ollama get models")
+    pull.add_argument("models", nargs="*", metavar="MODEL", help="else those set that it lacks")
     export = commands.add_parser("export-graph", parents=[report], help="write the graph to a file")
     export.add_argument("out", type=_path, metavar="OUT")
     export.add_argument("--format", choices=cli.FORMATS, help="else by OUT's ending")
-    commands.add_parser("clear-cache", parents=[report, sure], help="forget LightRAG's answers")
+    clear = commands.add_parser(
+        "clear-cache", parents=[report, sure], help="forget answers of the model"
+    )
+    clear.add_argument(
+        "--what",
+        choices=upkeep.CACHES,
+        default="lightrag",
+        help="LightRAG's copies (%(default)s), the journal with every answer, or both",
+    )
+    commands.add_parser(
+        "re-embed", parents=[report], help="make all vectors anew with the embedding model now set"
+    )
     return parser
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from librarian.calls import Calls, Ticket
+from librarian.account import Ticket
+from librarian.calls import Calls
 from librarian.engine import MODES, Engine
 from librarian.errors import QuestionError
 from librarian.evidence import Passage

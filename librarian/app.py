@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from librarian.answers import Answer
+from librarian.calls import Calls
+from librarian.checks import Check, Report, Speed, failure
+from librarian.doctor import doctor
 from librarian.documents import Admission
 from librarian.errors import LibrarianError, NotReady
-from librarian.health import Check, doctor
 from librarian.indexing import Indexing
 from librarian.intake import admit_file, admit_text, files_in
+from librarian.journal import Holdings
 from librarian.knowledge import Graph
 from librarian.library import Library
 from librarian.logbook import Logbook
 from librarian.models.protocol import Message, Model
 from librarian.portal import Portal
+from librarian.probes import probe
+from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.snapshot import Snapshot
@@ -26,6 +34,7 @@ from librarian.verify import Row, success_table
 from librarian.views import GraphRequest, GraphViews
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
+DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
 
 
 class Librarian:
@@ -37,7 +46,10 @@ class Librarian:
         self._logbook = Logbook(library.log)
         self._portal = Portal()
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
+        self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews()
+        self._probing = threading.Lock()
+        self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
 
     @classmethod
     def open(
@@ -74,7 +86,7 @@ class Librarian:
 
     def snapshot(self) -> Snapshot:
         """The state of everything; never waits."""
-        return stale(self._rooms.snapshot, time.monotonic())
+        return stale(self._rooms.snapshot, time.monotonic(), self._portal.where)
 
     def add_file(self, name: str, data: bytes, *, replace: bool = False) -> Admission:
         """Takes a file into the library and queues it."""
@@ -106,17 +118,37 @@ class Librarian:
         """Stops a document and keeps what was paid for."""
         self._portal.call(self._queue.pause, doc)
 
+    def move_next(self, doc: str) -> None:
+        """Makes a waiting document the next one."""
+        self._portal.call(partial(self._queue.move, doc, first=True))
+
+    def move_last(self, doc: str) -> None:
+        """Makes a waiting document the last one."""
+        self._portal.call(partial(self._queue.move, doc, first=False))
+
     def retry(self, doc: str) -> None:
-        """Queues a failed or paused document again."""
+        """Queues a document again that failed, was paused, or has warnings."""
         self._portal.call(self._queue.retry, doc)
 
     def delete(self, doc: str) -> None:
         """Takes a document and what only it said out of the library."""
         self._portal.call(self._queue.delete, doc)
 
-    def clear_cache(self) -> None:
-        """Empties LightRAG's cache of answers; indexing anew then asks the model again."""
-        self._portal.call(self._rooms.clear_answers)
+    def restart_call(self, number: int) -> None:
+        """Ends a running call of the model and asks again."""
+        self._portal.call(self._on_calls, lambda calls: calls.restart(number))
+
+    def calls_at_once(self, limit: int) -> None:
+        """Changes how many calls of the indexing run at once, until the program ends."""
+        self._portal.call(self._on_calls, lambda calls: calls.resize(limit))
+
+    def clear_cache(self, what: str = "lightrag") -> None:
+        """Forgets the model's answers: LightRAG's copies of them, the journal, or all."""
+        self._portal.call(self._rooms.clear_answers, what)
+
+    def journal(self) -> Holdings:
+        """What the journal holds, and so what it costs to clear it."""
+        return self._library.journal.holdings()
 
     def ask(
         self, question: str, mode: str = "mix", history: Sequence[Message] = ()
@@ -136,13 +168,45 @@ class Librarian:
         """Names of entities like `text`."""
         return self._views.search(self.graph(), text, limit)
 
-    def doctor(self) -> tuple[Check, ...]:
-        """Looks at everything that the work needs."""
-        model = self.snapshot().model
-        backend = model.backend if model else self._library.manifest.backend
-        return self._portal.call(
-            doctor, self._library, self.settings, backend or self.settings.backend
-        )
+    def doctor(self) -> Report:
+        """Looks at everything that the work needs; within seconds, whatever is broken."""
+        looking = self._portal.start(self._examine)
+        try:
+            return looking.result(DOCTOR_S)
+        except TimeoutError:
+            looking.cancel()
+            seen = f"It has not answered for {DOCTOR_S:.0f} s; it is at {self._portal.where()}."
+            remedy = "Restart the program: the work goes on from where it was."
+            return Report(checks=(failure("Event loop", seen, remedy),))
+
+    def probe(self) -> Report:
+        """The doctor's report with the speed of the model, which is asked for that.
+
+        Raises:
+            LibrarianError: the model is at work, or is measured already.
+        """
+        if self.snapshot().busy:
+            raise LibrarianError("The model is reading documents. Pause them to measure it.")
+        if not self._probing.acquire(blocking=False):
+            raise LibrarianError("The model is being measured already.")
+        try:
+            self._probed = self._portal.call(self._measure)
+        finally:
+            self._probing.release()
+        report = self.doctor()
+        return replace(report, checks=(*report.checks, *report.probed))
+
+    def pull(self, model: str) -> None:
+        """Has the server get a model; `pulls` tells how far it is."""
+        self._portal.call(self._pulls.start, model)
+
+    def cancel_pull(self, model: str) -> None:
+        """Ends a pull; the server keeps what has arrived."""
+        self._portal.call(self._pulls.cancel, model)
+
+    def pulls(self) -> tuple[Pull, ...]:
+        """The pulls that run or have ended; never waits."""
+        return self._pulls.seen
 
     def verify(self) -> tuple[Row, ...]:
         """The success table."""
@@ -158,9 +222,26 @@ class Librarian:
         self._portal.call(self._nudge)
         return admission
 
+    async def _on_calls(self, do: Callable[[Calls], None]) -> None:
+        if self._rooms.calls is not None:
+            do(self._rooms.calls)
+
     async def _nudge(self) -> None:
         if self._rooms.indexing is not None:
             self._rooms.indexing.nudge()
+
+    async def _examine(self) -> Report:
+        calls, library = self._rooms.calls, self._library
+        backend = calls.model.card.backend if calls else library.manifest.backend
+        reloads = calls.account.reloads if calls else 0
+        report = await doctor(
+            library, self.settings, backend or self.settings.backend, reloads=reloads
+        )
+        return replace(report, probed=self._probed[0], speed=self._probed[1])
+
+    async def _measure(self) -> tuple[tuple[Check, ...], Speed | None]:
+        calls = self._rooms.calls
+        return await probe(self.settings, tuple(calls.account.finished) if calls else ())
 
     async def _seconds(self) -> dict[str, float]:
         return await (await self._rooms.engine_ready()).times()

@@ -21,7 +21,7 @@ from librarian.embeddings import Embeddings
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine, translated
 from librarian.errors import DocumentPaused
 from librarian.settings import Settings
-from librarian.signals import Signal, signal_in
+from librarian.signals import Ear, Heard, attend
 from librarian.tokens import PieceTokenizer
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def open_engine(
     settings: Settings,
     chunk_tokens: int,
     calls: Calls,
-    heard: Callable[[Signal], None],
+    heard: Heard,
 ) -> AsyncIterator[Engine]:
     """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
 
@@ -64,9 +64,10 @@ async def open_engine(
         await rag.initialize_storages()
     _lock_lightly(rag)
     _forget_makeshifts(rag.llm_response_cache, desk)
-    for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
-        _announce(storage, embeddings)
-    ear = _Ear(heard)
+    attend(rag.chunks_vdb, "chunks", heard, embeddings.soon)
+    attend(rag.entities_vdb, "entities", heard, embeddings.soon)
+    attend(rag.relationships_vdb, "relations", heard, embeddings.soon)
+    ear = Ear(heard)
     logging.getLogger("lightrag").addHandler(ear)
     engine = Engine(rag, desk, embeddings)
     try:
@@ -123,17 +124,6 @@ def _lock_lightly(rag: LightRAG) -> None:
             storage._storage_lock = asyncio.Lock()
 
 
-def _announce(storage: Any, embeddings: Embeddings) -> None:
-    """Lets what LightRAG stores without a vector yet be embedded in the meantime."""
-    upsert = storage.upsert
-
-    async def announced(data: dict[str, dict[str, Any]]) -> None:
-        await upsert(data)
-        embeddings.soon(row["content"] for row in data.values())
-
-    storage.upsert = announced
-
-
 def _forget_makeshifts(cache: Any, desk: Desk) -> None:
     """Keeps LightRAG from remembering as an answer what only stands in for a missing one."""
     upsert = cache.upsert
@@ -144,19 +134,6 @@ def _forget_makeshifts(cache: Any, desk: Desk) -> None:
             await upsert(real)
 
     cache.upsert = kept
-
-
-class _Ear(logging.Handler):
-    """Hears LightRAG's log lines at the moment they are written, on its loop."""
-
-    def __init__(self, heard: Callable[[Signal], None]) -> None:
-        super().__init__(logging.INFO)
-        self._heard = heard
-
-    def emit(self, record: logging.LogRecord) -> None:
-        signal = signal_in(record.getMessage())
-        if signal is not None:
-            self._heard(signal)
 
 
 def _import_lightrag() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from random import Random
 from time import monotonic
@@ -16,8 +15,16 @@ import anyio
 import numpy as np
 from anyio import to_thread
 
+from librarian.account import Account, CallRecord, CallView, Running, Ticket
 from librarian.decisions import Decision, row_for
-from librarian.errors import BadEmbedding, DocumentPaused, JournalError, LibrarianError, ModelError
+from librarian.errors import (
+    BadEmbedding,
+    DocumentPaused,
+    JournalError,
+    LibrarianError,
+    ModelError,
+    TruncatedAnswer,
+)
 from librarian.journal import Journal, key_of
 from librarian.models.forms import tidied
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Role, Vectors
@@ -33,47 +40,6 @@ MERGES = "*"  # the document of calls that merge: LightRAG does not say whose th
 SHORTEST = 16  # characters of a text whose embedding is still tried
 BACKOFF_S = 1.0
 RELOAD_S = 1.0  # a model that is in memory answers `load_duration` in milliseconds
-REMEMBERED = 2000  # calls, for medians and rates
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """Whom a call is for. A lower `turn` goes first; questions of people have 0.
-
-    A person who waits is told of a failure at once; work waits until it is mended.
-    """
-
-    document: str = ""
-    chunk: int = -1
-    turn: float = 0.0
-    person: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRecord:
-    """A finished call, for the account. Times are of the monotonic clock."""
-
-    role: str
-    document: str
-    started_s: float
-    ended_s: float
-    prompt_tokens: int
-    output_tokens: int
-
-
-@dataclass(slots=True)
-class _Running:
-    document: str
-    started_s: float
-    moved_s: float
-
-
-@dataclass(slots=True)
-class _Account:
-    finished: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    retries: int = 0
-    reloads: int = 0  #: calls before which the server had to load the model
-    texts_embedded: int = 0
 
 
 class Calls:
@@ -95,7 +61,7 @@ class Calls:
         random: Random | None = None,
     ) -> None:
         self.model = model
-        self.account = _Account()
+        self.account = Account()
         self.remarks: list[str] = []  # for the document that ends next
         self._slots = Slots(limit)
         self._outages = {"llm": Outage(), "embed": Outage(), "journal": Outage()}
@@ -104,7 +70,7 @@ class Calls:
         self._clock = clock
         self._sleep = sleep
         self._random = random or Random()
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         self._numbers = itertools.count()
         self._paused: dict[str, LibrarianError] = {}
         self._closed = False
@@ -174,7 +140,7 @@ class Calls:
             async with self._slots.held(ticket.turn):
                 ask = partial(self._once, prompt, ticket, heard)
                 answer = await self._tried(ask, ticket, "llm")
-            await self._keep(key, answer, prompt, ticket)
+                await self._keep(key, answer, prompt, ticket)  # before the next one is asked
             return answer
         finally:
             self._asking.pop(key).set()
@@ -227,12 +193,33 @@ class Calls:
             self._quiet = anyio.Event()
             await self._quiet.wait()
 
-    def in_flight(self) -> tuple[tuple[str, float, float], ...]:
-        """Document, age and time since the last sign of life of each running call, in seconds."""
+    def restart(self, number: int) -> None:
+        """Ends a running call at the server and asks again; does nothing if it has ended."""
+        if running := self._running.get(number):
+            running.scope.cancel()
+
+    @property
+    def limit(self) -> int:
+        """How many calls of the indexing run at once."""
+        return self._slots.limit
+
+    def resize(self, limit: int) -> None:
+        """Changes how many calls of the indexing run at once."""
+        self._slots.resize(max(1, limit))
+
+    def in_flight(self) -> tuple[CallView, ...]:
+        """The calls that run now, oldest first."""
         now = self._clock()
         return tuple(
-            (each.document, now - each.started_s, now - each.moved_s)
-            for each in self._running.values()
+            CallView(
+                number=number,
+                role=each.role,
+                document=each.ticket.document,
+                chunk=each.ticket.chunk,
+                age_s=now - each.started_s,
+                silent_s=now - each.moved_s,
+            )
+            for number, each in self._running.items()
         )
 
     async def _embed_part(self, texts: Sequence[str], ticket: Ticket) -> Vectors:
@@ -240,6 +227,7 @@ class Calls:
             async with self._embed_slots:
                 vectors = await self.model.embed(texts)
             self.account.texts_embedded += len(texts)
+            self.account.moved_s = self._clock()
             return vectors
 
         try:
@@ -272,7 +260,8 @@ class Calls:
     async def _once(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
         number = next(self._numbers)
         started = self._clock()
-        running = _Running(ticket.document, started, started)
+        scope = anyio.CancelScope()
+        running = Running(prompt.role.value, ticket, started, started, scope)
 
         def alive(piece: str) -> None:
             running.moved_s = self._clock()
@@ -280,12 +269,16 @@ class Calls:
                 heard(piece)
 
         self._running[number] = running
+        completion: Completion | None = None
         try:
-            completion = await self.model.complete(prompt, alive)
+            with scope:
+                completion = await self.model.complete(prompt, alive)
         finally:
             del self._running[number]
+        if completion is None:
+            raise TruncatedAnswer("A person had the call made anew.")
         self.account.reloads += completion.load_s >= RELOAD_S
-        self.account.finished.append(
+        self.account.add(
             CallRecord(
                 role=prompt.role.value,
                 document=ticket.document,

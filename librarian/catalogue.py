@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from librarian.documents import Document, Status
 from librarian.errors import LibraryError, UnknownDocument
@@ -20,13 +21,16 @@ CREATE TABLE IF NOT EXISTS documents (
     file TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
     place REAL NOT NULL, chunks_total INTEGER NOT NULL, chunks_done INTEGER NOT NULL,
     chunks_saved INTEGER NOT NULL, entities INTEGER NOT NULL, relations INTEGER NOT NULL,
-    elapsed_s REAL NOT NULL, warnings TEXT NOT NULL, error TEXT);
+    elapsed_s REAL NOT NULL, warnings TEXT NOT NULL, error TEXT,
+    share REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS documents_queue ON documents (status, place);
 CREATE TABLE IF NOT EXISTS duplicates (
     name TEXT NOT NULL, doc_id TEXT NOT NULL, PRIMARY KEY (name, doc_id));
 CREATE TABLE IF NOT EXISTS deletions (doc_id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS paces (model TEXT PRIMARY KEY, pace TEXT NOT NULL);
 """
 _COLUMNS = tuple(field.name for field in fields(Document))
+_PROGRESS = ("chunks_total", "chunks_done", "chunks_saved", "elapsed_s", "share")
 
 
 class Catalogue:
@@ -40,6 +44,12 @@ class Catalogue:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
+            columns = {row["name"] for row in self._db.execute("PRAGMA table_info(documents)")}
+            if "share" not in columns:  # a library of an earlier version
+                self._db.execute("ALTER TABLE documents ADD COLUMN share REAL NOT NULL DEFAULT 0")
+            self._db.execute(  # what the last process had done, this one need not pay for
+                "UPDATE documents SET chunks_saved = chunks_done WHERE status = 'processing'"
+            )
         except sqlite3.Error as exc:
             raise LibraryError(f"{path} could not be opened: {exc}.") from exc
 
@@ -90,6 +100,26 @@ class Catalogue:
                 f"ON CONFLICT (id) DO UPDATE SET {changes}",
                 values,
             )
+
+    def note_progress(self, documents: Iterable[Document]) -> None:
+        """Writes down how far documents are that are being processed; nothing else of them."""
+        changes = ", ".join(f"{name} = :{name}" for name in _PROGRESS)
+        rows = [{name: getattr(each, name) for name in ("id", *_PROGRESS)} for each in documents]
+        with self._reading() as db:
+            db.executemany(
+                f"UPDATE documents SET {changes} WHERE id = :id AND status = 'processing'", rows
+            )
+
+    def pace(self, model: str) -> dict[str, Any]:
+        """How fast a model was here when it was measured last; empty where it never was."""
+        with self._reading() as db:
+            row = db.execute("SELECT pace FROM paces WHERE model = ?", (model,)).fetchone()
+        return dict(json.loads(row[0])) if row else {}
+
+    def keep_pace(self, model: str, pace: Mapping[str, Any]) -> None:
+        """Keeps how fast a model is."""
+        with self._reading() as db:
+            db.execute("INSERT OR REPLACE INTO paces VALUES (?, ?)", (model, json.dumps(pace)))
 
     def remove(self, doc_id: str) -> None:
         """Takes a document off the list, and notes that the graph still has to forget it."""

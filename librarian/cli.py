@@ -23,6 +23,8 @@ SHOWN = 200  # characters of a source
 ENDED = ("processed", "failed", "paused", "deleted")
 APPLIES = {
     "pause": ("pending", "processing"),
+    "next": ("pending",),
+    "last": ("pending",),
     "retry": ("failed", "paused"),
     "delete": ("pending", "processing", "processed", "failed", "paused"),
 }
@@ -124,12 +126,16 @@ def status(desk: Desk, arguments: Namespace) -> int:
     """Prints what is there and what is being done."""
     report = desk.status()
     if arguments.json:
-        return _print_json(report)
+        return print_json(report)
     model, health = report["model"], report["health"]
     if report["trouble"]:
         say(report["trouble"])
     say(f"Model: {model['llm'] or 'none yet'}, {model['embed'] or 'no embeddings yet'}.")
     say(" ".join(filter(None, (f"Work: {health['verdict']}.", health["cause"], health["remedy"]))))
+    if queue := report.get("queue"):
+        from librarian.estimates import Queue, sentence  # as below
+
+        say(sentence(Queue(**queue)))
     counts = ", ".join(f"{number} {name}" for name, number in report["counts"].items() if number)
     say(f"Documents: {counts or 'none'}.")
     for document in report["documents"]:
@@ -140,7 +146,7 @@ def status(desk: Desk, arguments: Namespace) -> int:
 def ask(desk: Desk, arguments: Namespace) -> int:
     """Prints an answer and what it was made from."""
     if arguments.json:
-        return _print_json(desk.ask(arguments.question, arguments.mode, lambda _: None))
+        return print_json(desk.ask(arguments.question, arguments.mode, lambda _: None))
     # A person sees the text grow; a file gets it with its citations checked.
     live = sys.stdout.isatty()
     answer = desk.ask(
@@ -161,7 +167,7 @@ def change(desk: Desk, arguments: Namespace) -> int:
     if verb == "delete" and chosen and not arguments.yes:
         wanted = arguments.doc or f"all {len(chosen)} documents"
         silent = arguments.doc and not sys.stdin.isatty()
-        if not silent and not _agreed(f"Delete {wanted}?"):
+        if not silent and not agreed(f"Delete {wanted}?"):
             complain("Nothing was deleted.")
             return 1
     for document in chosen:
@@ -169,12 +175,14 @@ def change(desk: Desk, arguments: Namespace) -> int:
     ids = [document["id"] for document in chosen]
     if verb == "delete":
         changed = [{**document, "status": "deleted"} for document in chosen]
+    elif verb in ("next", "last"):
+        changed = chosen
     elif verb == "retry":
         changed = _follow(desk, ids, Screen(quiet=arguments.json))
     else:
         changed = _follow(desk, ids, Screen(quiet=True), timeout_s=PAUSE_S)
     if arguments.json:
-        _print_json({"documents": changed})
+        print_json({"documents": changed})
     elif not chosen:
         say(f"There is nothing to {arguments.command}.")
     elif verb != "retry":
@@ -188,7 +196,7 @@ def verify(desk: Desk, arguments: Namespace) -> int:
     report = desk.do("verify")
     rows = report["rows"]
     if arguments.json:
-        _print_json(report)
+        print_json(report)
     else:
         widths = [max(len(row[key]) for row in rows) for key in ("name", "value")]
         for row in rows:
@@ -196,18 +204,6 @@ def verify(desk: Desk, arguments: Namespace) -> int:
             name, value = row["name"].ljust(widths[0]), row["value"].rjust(widths[1])
             say(f"{verdict}  {name}  {value}  ({row['target']})")
     return 0 if all(row["passed"] for row in rows) else 1
-
-
-def doctor(desk: Desk, arguments: Namespace) -> int:
-    """Prints what was looked at, what was seen, what to do."""
-    report = desk.doctor()
-    if arguments.json:
-        _print_json(report)
-    else:
-        for check in report["checks"]:
-            verdict = check["severity"].upper().ljust(4)
-            say(f"{verdict}  {check['name']}: {check['message']} {check['remedy']}".rstrip())
-    return 0 if report["ok"] else 1
 
 
 def export_graph(desk: Desk, arguments: Namespace) -> int:
@@ -222,21 +218,9 @@ def export_graph(desk: Desk, arguments: Namespace) -> int:
             raise WrongOutput(f"{path}: {exc.strerror or exc}.") from exc
         written.append(str(path))
     if arguments.json:
-        return _print_json({"files": written})
+        return print_json({"files": written})
     for name in written:
         say(f"{name} is written.")
-    return 0
-
-
-def clear_cache(desk: Desk, arguments: Namespace) -> int:
-    """Empties LightRAG's cache of answers."""
-    if not arguments.yes and not _agreed("Forget LightRAG's answers? Indexing anew asks again."):
-        complain("Nothing was cleared.")
-        return 1
-    report = desk.do("clear-cache")
-    if arguments.json:
-        return _print_json(report)
-    say("LightRAG's cache of answers is empty.")
     return 0
 
 
@@ -246,13 +230,13 @@ COMMANDS: dict[str, Callable[[Desk, Namespace], int]] = {
     "status": status,
     "ask": ask,
     "pause": change,
+    "next": change,
+    "last": change,
     "resume": change,
     "retry": change,
     "delete": change,
     "verify": verify,
-    "doctor": doctor,
     "export-graph": export_graph,
-    "clear-cache": clear_cache,
 }
 
 
@@ -273,7 +257,7 @@ def _follow_admitted(desk: Desk, admissions: list[Json], arguments: Namespace) -
     ids = [each["doc_id"] for each in admissions if each not in bad]
     documents = _follow(desk, ids, Screen(quiet=arguments.json))
     if arguments.json:
-        _print_json({"admissions": admissions, "documents": documents})
+        print_json({"admissions": admissions, "documents": documents})
     return 1 if bad or any(each["status"] == "failed" for each in documents) else 0
 
 
@@ -292,14 +276,20 @@ def _follow(
 def _chosen(documents: Sequence[Json], verb: str, doc: str | None) -> list[Json]:
     if doc is None:
         # Those in the queue first: else the next begins when the running one is paused.
-        found = [each for each in documents if each["status"] in APPLIES[verb]]
+        found = [each for each in documents if _applies(verb, each)]
         return sorted(found, key=lambda each: each["status"] == "processing")
     named = [
         each for each in documents if doc == each["id"] or doc.replace("/", "∕") == each["name"]
     ]
     if not named:
         raise UnknownDocument(f"{doc!r}:")
-    return [each for each in named if each["status"] in APPLIES[verb]]
+    return [each for each in named if _applies(verb, each)]
+
+
+def _applies(verb: str, document: Json) -> bool:
+    status, warnings = document["status"], document["warnings"]
+    lacking = status == "processed" and any("Retry" in warning for warning in warnings)
+    return (verb == "retry" and lacking) or status in APPLIES[verb]
 
 
 def _line(document: Json) -> str:
@@ -316,14 +306,18 @@ def _line(document: Json) -> str:
     if status == "processed":
         parts.append(f"{document['entities']} entities, {document['relations']} relations")
     if document.get("elapsed_s"):
-        parts.append(_duration(document["elapsed_s"]))
+        parts.append(duration(document["elapsed_s"]))
     if document.get("eta_s") is not None:
-        parts.append(f"about {_duration(document['eta_s'])} left")
+        from librarian.estimates import between  # not needed for `--help`, and not quick
+
+        etas = [document[key] for key in ("eta_s", "eta_low_s", "eta_high_s")]
+        parts.append(f"about {between(*etas)} left")
     tail = [document.get("error") or "", *document.get("warnings", ())]
     return ". ".join(filter(None, (f"{document['name']}: {', '.join((status, *parts))}", *tail)))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time for people."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -331,12 +325,14 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _agreed(question: str) -> bool:
+def agreed(question: str) -> bool:
+    """Asks a person at the terminal."""
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _print_json(report: Json) -> int:
+def print_json(report: Json) -> int:
+    """Writes a report to standard output."""
     sys.stdout.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
     return 0

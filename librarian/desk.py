@@ -12,7 +12,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from librarian.calls import MERGES, Calls, Ticket
+from librarian.account import Ticket
+from librarian.calls import MERGES, Calls
 from librarian.chunking import Chunk
 from librarian.documents import Document
 from librarian.errors import ModelError, TooManyUnread
@@ -128,6 +129,8 @@ class Desk:
         ]
         if system:
             turns.insert(0, Message(role="system", content=self._told(system, language)))
+        if not form:
+            prompt = _in_order(prompt)
         question = Prompt(
             messages=(*turns, Message(role="user", content=self._told(prompt, language))),
             role=Role.EXTRACT if form else Role.SUMMARY,
@@ -145,6 +148,7 @@ class Desk:
         for owner in owners:
             name, number = owner.document.name, owner.chunk + 1
             unread = self._unread.setdefault(owner.document.id, {})
+            self._asked.setdefault(owner.document.id, set()).add(owner.chunk)
             unread[owner.chunk] = f"Chunk {number} gave nothing: {_reason(exc)} {_RETRY}"
             log.warning("%s: %s", name, unread[owner.chunk])
             total = self._totals.get(owner.document.id, 0)
@@ -199,6 +203,20 @@ def _reason(exc: ModelError) -> str:
     """What happened, without what would be done about it."""
     reason = exc.detail or str(exc).partition(". ")[0]
     return reason if reason.endswith(".") else f"{reason}."
+
+
+def _in_order(prompt: str) -> str:
+    """A prompt with its descriptions in an order that does not depend on when they were made.
+
+    LightRAG sorts them by the second of their making: after a restart, with answers from the
+    journal, the same question would be another one, and be paid for again.
+    """
+    head, mark, tail = prompt.partition(_DESCRIPTIONS)
+    lines = tail.split("\n")
+    places = [n for n, line in enumerate(lines) if line.startswith('{"Description"')]
+    for place, line in zip(places, sorted(lines[n] for n in places), strict=True):
+        lines[place] = line
+    return f"{head}{mark}{chr(10).join(lines)}"
 
 
 def _descriptions(prompt: str) -> list[str]:

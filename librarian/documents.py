@@ -73,6 +73,7 @@ class Document:
     entities: int = 0
     relations: int = 0
     elapsed_s: float = 0.0  #: spent on it so far
+    share: float = 0.0  #: that was shown as done last, from 0 to 1
     warnings: tuple[str, ...] = ()
     error: str | None = None
 

@@ -18,6 +18,7 @@ from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError
 from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
 from librarian.knowledge import Graph
 from librarian.models.protocol import Message
+from librarian.vectors import VectorRows, chunk_rows, entity_rows, relation_rows
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -96,8 +97,12 @@ class Engine:
             EngineError: LightRAG refused or failed.
         """
         with translated():
-            if await self._rag.doc_status.get_by_id(doc_id) is None:
+            row = await self._rag.doc_status.get_by_id(doc_id)
+            if row is None:
                 return
+            unlocked = await self._unlocked(dict(row), doc_id)
+            if unlocked != row:
+                await self._rag.doc_status.upsert({doc_id: unlocked})
             result = await self._rag.adelete_by_doc_id(doc_id, delete_llm_cache=False)
         if result.status not in ("success", "not_found"):
             raise EngineError(f"{result.message}")
@@ -154,6 +159,44 @@ class Engine:
             edges = await self._rag.chunk_entity_relation_graph.get_all_edges()
         return await to_thread.run_sync(graph_of, nodes, edges, version)
 
+    async def vector_rows(self) -> VectorRows:
+        """Everything that has a vector, read from the chunks and the graph."""
+        from lightrag.operate import _truncate_vdb_content
+        from lightrag.utils import compute_mdhash_id
+
+        rag = self._rag
+        limits = {"embedding_token_limit": rag.embedding_token_limit, "tokenizer": rag.tokenizer}
+
+        def cut(content: str, label: str) -> str:
+            return str(_truncate_vdb_content(content, limits, label))
+
+        with translated():
+            chunks = dict(rag.text_chunks._data)  # no method of LightRAG's lists them
+            nodes = await rag.chunk_entity_relation_graph.get_all_nodes()
+            edges = await rag.chunk_entity_relation_graph.get_all_edges()
+            return VectorRows(
+                chunks=chunk_rows(chunks),
+                entities=entity_rows(nodes, compute_mdhash_id, cut),
+                relations=relation_rows(edges, compute_mdhash_id, cut),
+            )
+
+    async def embed_anew(self, rows: VectorRows) -> None:
+        """Makes the vectors of all rows and writes them; the storages are empty before.
+
+        Raises:
+            ModelError: a text could not be embedded.
+            EngineError: LightRAG could not store them.
+        """
+        rag = self._rag
+        with translated():
+            for storage, each in (
+                (rag.chunks_vdb, rows.chunks),
+                (rag.entities_vdb, rows.entities),
+                (rag.relationships_vdb, rows.relations),
+            ):
+                await storage.upsert(each)
+                await storage.index_done_callback()  # the vectors are made here
+
     async def chunk_text(self, chunk: str) -> str | None:
         """The text of a chunk, by its id."""
         row = await self._rag.text_chunks.get_by_id(chunk)
@@ -193,7 +236,24 @@ class Engine:
             # Enqueueing a known id again would make it a duplicate; a pending row is taken up,
             # and what an earlier run left of the document is taken out before.
             row = dict(known) | {"status": _doc_status("pending"), "error_msg": ""}
-            await self._rag.doc_status.upsert({document.id: row})
+            await self._rag.doc_status.upsert({document.id: await self._unlocked(row, document.id)})
+
+    async def _unlocked(self, row: dict[str, Any], doc_id: str) -> dict[str, Any]:
+        """A row that LightRAG will take out of the graph again.
+
+        Stopped while it merges, then stopped again after it was taken out, a document is marked as
+        in the graph without the list of what is there, and LightRAG refuses it for ever. Both lists
+        are on disk before the mark is made, and only a finished removal drops them.
+        """
+        state = row.get("metadata") or {}
+        if (
+            state.get("kg_write_state") != "graph_mutation_started"
+            or "kg_purge" in state
+            or await self._rag.full_entities.get_by_id(doc_id) is not None
+            or await self._rag.full_relations.get_by_id(doc_id) is not None
+        ):
+            return row
+        return row | {"metadata": state | {"kg_write_state": "pre_graph"}}
 
     async def _indexed(self, doc_id: str, row: dict[str, Any]) -> Indexed:
         entities = await self._rag.full_entities.get_by_id(doc_id) or {}

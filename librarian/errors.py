@@ -27,8 +27,7 @@ class LibraryBusy(LibraryError):
 
 
 class EmbeddingMismatch(LibraryError):
-    """Vectors of two embedding models must never mix. Set LIBRARIAN_EMBED_MODEL back to the one
-    named in library.json, or start a new library with another LIBRARIAN_HOME."""
+    """Vectors of two embedding models must never mix."""
 
 
 class DocumentError(LibrarianError):

@@ -2,182 +2,150 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from importlib.metadata import version
+from math import ceil
 from statistics import median
 
-from librarian.calls import CallRecord
+from librarian.account import CallRecord, CallView
 from librarian.errors import LibrarianError, ModelError
-from librarian.library import Library
-from librarian.models.ollama import missing_models, server_version
-from librarian.settings import Settings, is_local
 from librarian.snapshot import Health, Throughput
 
 LOOP_STALL_S = 5.0  # the loop beats four times a second
 SLOW_TIMES = 4.0  # a call of so many medians is slow
 LEAST_SLOW_S = 30.0
+FIRST_SLOW_S = 180.0  # before any call has ended: a cold model is loaded, 10 to 120 s
+STALL_TIMES = 20.0
+LEAST_STALL_S = 600.0
+LOADING_S = 8.0  # a model in memory begins to answer sooner, unless it has a queue
+QUIET_S = 300.0  # merging and saving move several times a second
 RECENT_S = 300.0
 LEAST_FREE_BYTES = 1024**3  # a book of 2 MB takes up to 150 MB with its vectors and answers
 PACKAGES = ("streamlit", "lightrag-hku", "ollama", "pyvis", "anyio")
 
 
-class Severity(StrEnum):
-    """How bad a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at: what was seen, and what to do about it."""
-
-    name: str
-    severity: Severity
-    message: str
-    remedy: str = ""
-
-
 def throughput(
-    finished: Sequence[CallRecord], in_flight: Sequence[tuple[str, float, float]], now_s: float
+    finished: Sequence[CallRecord], in_flight: Sequence[CallView], now_s: float
 ) -> Throughput:
     """The rates of the last minutes of calls; all 0 where nothing was called."""
     recent = [call for call in finished if now_s - call.ended_s <= RECENT_S]
-    oldest = max((age for _, age, _ in in_flight), default=0.0)
+    oldest = max((call.age_s for call in in_flight), default=0.0)
     if not recent:
         return Throughput(calls_in_flight=len(in_flight), oldest_call_s=oldest)
     span = max(now_s - min(call.started_s for call in recent), 1e-3)
+    lengths = sorted(call.ended_s - call.started_s for call in recent)
     return Throughput(
         chunks_per_min=60 * sum(call.role == "extract" for call in recent) / span,
         prompt_tokens_per_s=sum(call.prompt_tokens for call in recent) / span,
         output_tokens_per_s=sum(call.output_tokens for call in recent) / span,
         calls_in_flight=len(in_flight),
         oldest_call_s=oldest,
-        median_call_s=median(call.ended_s - call.started_s for call in recent),
+        median_call_s=median(lengths),
+        p95_call_s=lengths[ceil(0.95 * len(lengths)) - 1],
     )
 
 
-def verdict(
-    *,
-    busy: bool,
-    waiting_for: LibrarianError | None,
-    beat_age_s: float,
-    rates: Throughput,
-    silent_s: float,
-) -> Health:
-    """What a glance should say. `silent_s` is the longest silence of a running call."""
-    if beat_age_s > LOOP_STALL_S:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a verdict is made from. Ages are seconds."""
+
+    busy: bool = False
+    waiting_for: LibrarianError | None = None
+    beat_age_s: float = 0.0  #: of the loop's last heartbeat
+    blocked_at: str = ""  #: where its thread is, while it does not beat
+    calls: Sequence[CallView] = ()
+    median_s: float = 0.0  #: of a call; 0 before the first has ended
+    quiet_s: float = 0.0  #: since anything at all moved
+    model: str = ""
+    reachable: bool = True
+    loaded: Sequence[str] | None = None  #: models in the server's memory; None where unknown
+    free_bytes: int = LEAST_FREE_BYTES
+
+
+def verdict(seen: Evidence) -> Health:
+    """What a glance should say, with a cause and a remedy where it is not well."""
+    if seen.beat_age_s > LOOP_STALL_S:
+        where = f", at {seen.blocked_at}" if seen.blocked_at else ""
         return Health(
             verdict="stalled",
-            cause=f"The event loop has not moved for {beat_age_s:.0f} s.",
+            cause=f"The event loop has not moved for {seen.beat_age_s:.0f} s{where}.",
             remedy="Restart the program: the work goes on from where it was.",
         )
-    if waiting_for is not None and busy:
-        awaited = "model" if isinstance(waiting_for, ModelError) else "disk"
+    if seen.waiting_for is not None and seen.busy:
+        awaited = "model" if isinstance(seen.waiting_for, ModelError) else "disk"
         return Health(
-            verdict="waiting", cause=f"The {awaited} is awaited.", remedy=str(waiting_for)
+            verdict="waiting", cause=f"The {awaited} is awaited.", remedy=str(seen.waiting_for)
         )
-    if not busy:
+    if not seen.busy:
         return Health(verdict="idle")
-    limit = max(LEAST_SLOW_S, SLOW_TIMES * rates.median_call_s)
-    if rates.median_call_s and silent_s > limit:
+    trouble = _of_calls(seen) if seen.calls else _of_quiet(seen)
+    if trouble is not None:
+        return trouble
+    if seen.free_bytes < LEAST_FREE_BYTES:
         return Health(
-            verdict="slow",
-            cause=f"A call has been silent for {silent_s:.0f} s; half of them end within "
-            f"{rates.median_call_s:.0f} s.",
-            remedy="See `ollama ps` for whether the model is loaded, or another program uses it.",
+            verdict="working",
+            cause=f"Only {seen.free_bytes / 1024**3:.1f} GB of disk space is left.",
+            remedy="Free some before it is full: the work would wait then.",
         )
     return Health(verdict="working")
 
 
-async def doctor(library: Library, settings: Settings, backend: str) -> tuple[Check, ...]:
-    """Looks at everything that the work needs."""
-    checks = [_python(), _home(library), _disk(library), _sqlite()]
-    checks.extend(await _ollama(settings, backend))
-    checks.append(_door(settings))
-    return tuple(checks)
-
-
-def _python() -> Check:
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return Check(
-        name="Versions",
-        severity=Severity.OK,
-        message=f"Python {platform.python_version()} on {platform.system()}; {packages}.",
-    )
-
-
-def _home(library: Library) -> Check:
-    writable = all(os.access(path, os.W_OK) for path in (library.home, library.files))
-    return Check(
-        name="Library folder",
-        severity=Severity.OK if writable else Severity.FAIL,
-        message=f"{library.home} {'can' if writable else 'cannot'} be written.",
-        remedy="" if writable else "Change its permissions, or set LIBRARIAN_HOME to another.",
-    )
-
-
-def _disk(library: Library) -> Check:
-    free = shutil.disk_usage(library.home).free
-    enough = free >= LEAST_FREE_BYTES
-    return Check(
-        name="Disk",
-        severity=Severity.OK if enough else Severity.FAIL,
-        message=f"{free / 1024**3:.1f} GB free.",
-        remedy="" if enough else "Free at least 1 GB: a book of 2 MB takes up to 0.15 GB.",
-    )
-
-
-def _sqlite() -> Check:
-    return Check(name="SQLite", severity=Severity.OK, message=f"Version {sqlite3.sqlite_version}.")
-
-
-async def _ollama(settings: Settings, backend: str) -> list[Check]:
-    needed = backend == "ollama"
-    bad = Severity.FAIL if needed else Severity.WARN
-    found = await server_version(settings.ollama_host)
-    if found is None:
-        why = "" if needed else " The offline model is in use, so nothing waits for it."
-        return [
-            Check(
-                name="Ollama",
-                severity=bad,
-                message=f"Nothing answers at {settings.ollama_host}.{why}",
-                remedy="Start it with `ollama serve`, or set OLLAMA_HOST to where it runs.",
-            )
-        ]
-    checks = [
-        Check(
-            name="Ollama",
-            severity=Severity.OK,
-            message=f"Version {found} answers at {settings.ollama_host}.",
+def _of_calls(seen: Evidence) -> Health | None:
+    worst = max(seen.calls, key=lambda call: call.silent_s)
+    silent = worst.silent_s
+    if silent > LOADING_S and not seen.reachable:
+        return Health(
+            verdict="waiting",
+            cause=f"Ollama does not answer; a call has been silent for {_span(silent)}.",
+            remedy="Start or restart it with `ollama serve`; the work goes on by itself.",
         )
-    ]
-    for name in (settings.llm_model, settings.embed_model):
-        missing = await missing_models(settings.ollama_host, (name,))
-        checks.append(
-            Check(
-                name=f"Model {name}",
-                severity=bad if missing else Severity.OK,
-                message="It is not on the server." if missing else "It is on the server.",
-                remedy=f"Run `ollama pull {name}`." if missing else "",
-            )
+    if silent > LOADING_S and seen.loaded is not None and seen.model not in seen.loaded:
+        others = ", ".join(name for name in seen.loaded)
+        busy_with = f" In its memory is {others}." if others else ""
+        return Health(
+            verdict="slow",
+            cause=f"{seen.model} is being loaded since {_span(silent)}.{busy_with}",
+            remedy="Wait: a large model takes minutes from a slow disk. If it comes back again "
+            "and again, set OLLAMA_MAX_LOADED_MODELS=2 or take a smaller model.",
         )
-    return checks
+    limit = max(LEAST_SLOW_S, SLOW_TIMES * seen.median_s) if seen.median_s else FIRST_SLOW_S
+    if silent > max(LEAST_STALL_S, STALL_TIMES * seen.median_s):
+        return Health(
+            verdict="stalled",
+            cause=f"A call has been silent for {_span(silent)}, with the model in memory.",
+            remedy="Have it made anew; what is done is kept.",
+            restart=worst.number,
+        )
+    if silent > limit:
+        usual = f"; half of them end within {_span(seen.median_s)}" if seen.median_s else ""
+        return Health(
+            verdict="slow",
+            cause=f"A call has been silent for {_span(silent)}{usual}.",
+            remedy="Another program may be using Ollama: see `ollama ps`. Fewer calls at once "
+            "leave each more of the GPU.",
+            restart=worst.number,
+        )
+    longest = max(seen.calls, key=lambda call: call.age_s)
+    if seen.median_s and longest.age_s > 2 * limit:
+        return Health(
+            verdict="slow",
+            cause=f"An answer is being written for {_span(longest.age_s)}; half of them end "
+            f"within {_span(seen.median_s)}.",
+            remedy="It moves and ends by itself; have it made anew if it repeats itself.",
+            restart=longest.number,
+        )
+    return None
 
 
-def _door(settings: Settings) -> Check:
-    local = is_local(settings.host)
-    return Check(
-        name="Address",
-        severity=Severity.OK if local else Severity.WARN,
-        message=f"The dashboard listens on {settings.host}, port {settings.port}.",
-        remedy="" if local else "Anyone who reaches this address can read and change the library.",
+def _of_quiet(seen: Evidence) -> Health | None:
+    if seen.quiet_s <= QUIET_S:
+        return None
+    return Health(
+        verdict="stalled",
+        cause=f"Nothing has moved for {_span(seen.quiet_s)}, and no call is under way.",
+        remedy="Pause the document and resume it; if that does not help, restart the program.",
     )
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

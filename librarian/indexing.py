@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import anyio
@@ -14,14 +14,26 @@ from anyio.abc import TaskGroup
 from librarian.calls import MERGES, Calls
 from librarian.documents import Document, Phase, Status
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
-from librarian.errors import DocumentPaused, LibrarianError, UnknownDocument
+from librarian.errors import DocumentPaused, LibrarianError, LibraryError, UnknownDocument
+from librarian.estimates import Queue
 from librarian.evidence import Indexed
 from librarian.intake import discard, read_document
 from librarian.library import Library
-from librarian.progress import Progress, estimate
-from librarian.signals import ChunkExtracted, Merged, Merging, Signal
+from librarian.outlook import Outlook, shown
+from librarian.progress import Progress
+from librarian.signals import (
+    Chunked,
+    ChunkExtracted,
+    Embedded,
+    Embedding,
+    Merged,
+    Merging,
+    Signal,
+    Stored,
+)
 from librarian.snapshot import DocumentView
 
+NOTE_EVERY_S = 2.0  # so much of what was shown may be forgotten by a kill
 INTERRUPTED = str(DocumentPaused())  # LightRAG hands over errors as text
 
 log = logging.getLogger(__name__)
@@ -37,10 +49,13 @@ class Indexing:
         self._calls = calls
         self._clock = clock
         self._engine: Engine | None = None
+        self._outlook = Outlook(library, calls)
         self._active: dict[str, Progress] = {}
+        self._taken: dict[str, Document] = {}  # the active ones as they were taken up
         self._stopping: set[str] = set()  # a person asked for a pause
         self._gone: set[str] = set()  # a person deleted it meanwhile
         self._wake = anyio.Event()
+        self.moved_s = clock()  # when anything was heard of a document last
         self.news = anyio.Event()  # the catalogue is not as it was published
         self.news.set()
 
@@ -55,6 +70,7 @@ class Indexing:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
             tasks.start_soon(engine.embed_ahead)
+            tasks.start_soon(self._note)
             while True:
                 self._wake = anyio.Event()
                 await self._forget_deleted(engine)
@@ -68,23 +84,27 @@ class Indexing:
 
     def hear(self, signal: Signal) -> None:
         """Takes a line of LightRAG's progress."""
+        self.moved_s = now = self._clock()
+        if progress := self._active.get(signal.document):
+            self._active[signal.document] = self._after(signal, progress, now)
+
+    def _after(self, signal: Signal, progress: Progress, now: float) -> Progress:
         match signal:
+            case Chunked(_, total):
+                return progress.chunked(total, now)
             case ChunkExtracted(document, chunk, done, total):
-                if progress := self._active.get(document):
-                    saved = self._engine is not None and not self._engine.was_asked(document, chunk)
-                    self._active[document] = progress.chunk_done(
-                        done, total, saved=saved, now_s=self._clock()
-                    )
-            case Merging(document, what, total):
-                if progress := self._active.get(document):
-                    counted = (
-                        replace(progress, entities=total)
-                        if what == "entities"
-                        else replace(progress, relations=total)
-                    )
-                    self._active[document] = counted.at(Phase.MERGING)
+                saved = self._engine is not None and not self._engine.was_asked(document, chunk)
+                return progress.chunk_done(done, total, saved=saved, now_s=now)
+            case Merging(_, what, total):
+                return progress.merging(what, total, now)
+            case Stored(_, what):
+                return progress.stored(what)
             case Merged():
-                self._begin_embedding()
+                return progress.merged(now)
+            case Embedding(_, texts):
+                return progress.embedding(texts, now)
+            case Embedded(_, texts):
+                return progress.embedded(texts, now)
 
     async def pause(self, doc_id: str) -> None:
         """Stops a document; everything paid for is kept.
@@ -105,7 +125,9 @@ class Indexing:
         incomplete = document.status is Status.PROCESSED and document.warnings
         if document.status in (Status.FAILED, Status.PAUSED) or incomplete:
             self._calls.resume(document.id)
-            await self._put(replace(document, status=Status.PENDING, error=None))
+            share = 0.0 if incomplete else document.share  # a whole one begins anew
+            pending = replace(document, status=Status.PENDING, error=None, share=share)
+            await self._put(pending)
             self.nudge()
 
     async def move(self, doc_id: str, *, first: bool) -> None:
@@ -126,32 +148,13 @@ class Indexing:
         await to_thread.run_sync(discard, self._library, document)
         self.nudge()
 
+    def views(self, documents: Sequence[Document]) -> tuple[tuple[DocumentView, ...], Queue | None]:
+        """All documents with what is being done to them now, and how long the queue will take."""
+        return self._outlook.views(documents, self._active, self._clock())
+
     def view(self, document: Document) -> DocumentView:
         """A document with what is being done to it at this moment."""
-        progress = self._active.get(document.id)
-        if progress is None:
-            return DocumentView(document=document)
-        now = self._clock()
-        done, total = progress.steps(self._calls.account.texts_embedded)
-        eta = estimate(progress, now)
-        return DocumentView(
-            document=replace(
-                document,
-                status=Status.PROCESSING,
-                chunks_total=progress.chunks_total or document.chunks_total,
-                chunks_done=progress.chunks_done,
-                chunks_saved=progress.chunks_saved,
-                entities=progress.entities,
-                relations=progress.relations,
-                elapsed_s=document.elapsed_s + now - progress.started_s,
-            ),
-            phase=progress.phase,
-            phase_done=done,
-            phase_total=total,
-            eta_s=eta.likely_s if eta else None,
-            eta_low_s=eta.low_s if eta else None,
-            eta_high_s=eta.high_s if eta else None,
-        )
+        return self.views((document,))[0][0]
 
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
         if removed := await to_thread.run_sync(self._library.catalogue.deletions):
@@ -165,7 +168,8 @@ class Indexing:
             if len(self._active) >= DOCUMENTS_AT_ONCE:
                 return
             if document.id not in self._active:
-                self._active[document.id] = Progress(started_s=self._clock())
+                self._active[document.id] = self._outlook.begin(document, self._clock())
+                self._taken[document.id] = document
                 tasks.start_soon(self._process, document, engine)
 
     def _interrupt(self, doc_id: str) -> None:
@@ -176,14 +180,17 @@ class Indexing:
 
     async def _process(self, document: Document, engine: Engine) -> None:
         self._calls.resume(document.id)
-        began = self._clock()
+        self.moved_s = began = self._clock()
         await self._put(replace(document, status=Status.PROCESSING, error=None))
         try:
             ended = await self._indexed(document, engine)
             log.info("%s: %s after %.1f s", document.id, ended.status, self._clock() - began)
             await self._finish(document, ended, self._clock() - began)
         finally:
+            with anyio.CancelScope(shield=True):
+                await self._keep()
             self._active.pop(document.id, None)
+            self._taken.pop(document.id, None)
             self._stopping.discard(document.id)
             self._gone.discard(document.id)
             if not self._stopping and not self._gone:
@@ -193,7 +200,7 @@ class Indexing:
     async def _indexed(self, document: Document, engine: Engine) -> Indexed:
         try:
             text = await to_thread.run_sync(read_document, self._library, document)
-            self._active[document.id] = self._active[document.id].at(Phase.CHUNKING)
+            self._active[document.id] = self._active[document.id].at(Phase.CHUNKING, self._clock())
             return await engine.index(document, text)
         except LibrarianError as exc:
             log.warning("%s: %s", document.id, exc)
@@ -207,8 +214,10 @@ class Indexing:
             status, error = Status.PAUSED, None
         elif status is Status.FAILED and error and INTERRUPTED in error:
             status, error = Status.PENDING, None  # its merge was ended for another's sake
-        progress = self._active[document.id]
+        progress, now = self._active[document.id], self._clock()
         whole = status is Status.PROCESSED
+        if whole:
+            self._outlook.learn(document, progress, now)
         warnings = ended.warnings
         if whole and not ended.entities:
             warnings = (*warnings, "No entity was found in it.")
@@ -222,6 +231,7 @@ class Indexing:
                 entities=ended.entities if whole else 0,
                 relations=ended.relations if whole else 0,
                 elapsed_s=document.elapsed_s + seconds,
+                share=1.0 if whole else progress.share,
                 warnings=warnings,
                 error=error,
             )
@@ -239,13 +249,19 @@ class Indexing:
             await to_thread.run_sync(catalogue.deleted, doc_id)
             self.news.set()
 
-    def _begin_embedding(self) -> None:
-        for doc_id, progress in self._active.items():
-            if progress.phase is Phase.MERGING:
-                self._active[doc_id] = replace(
-                    progress.at(Phase.EMBEDDING), texts_before=self._calls.account.texts_embedded
-                )
-                return
+    async def _note(self) -> None:
+        """Writes down now and then what is shown, so that a kill takes nothing of it back."""
+        while True:
+            await anyio.sleep(NOTE_EVERY_S)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        now = self._clock()
+        documents = [shown(self._taken[key], each, now) for key, each in self._active.items()]
+        try:
+            await self._outlook.keep(documents, now)
+        except LibraryError as exc:  # a full disk; the answers themselves wait for room
+            log.warning("%s", exc)
 
     async def _get(self, doc_id: str) -> Document:
         return await to_thread.run_sync(self._library.catalogue.get, doc_id)

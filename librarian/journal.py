@@ -8,14 +8,16 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from librarian.errors import JournalError
 from librarian.models.protocol import Completion, ModelCard, Prompt
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _SCHEMA = """
@@ -25,39 +27,45 @@ CREATE TABLE IF NOT EXISTS answers (
     output_tokens INTEGER NOT NULL, load_s REAL NOT NULL, prompt_s REAL NOT NULL,
     output_s REAL NOT NULL, total_s REAL NOT NULL)
 """
+_ROW = f"VALUES ({'?, ' * 12}?)"
 _NUMBERS = ("prompt_tokens", "output_tokens", "load_s", "prompt_s", "output_s", "total_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What the journal holds, and so what it costs to clear it."""
+
+    answers: int
+    model_s: float  #: of the model's time, as it was measured
+    bytes: int  #: on the disk
 
 
 class Journal:
     """The answers of a library. Methods block; every one may be called from any thread.
+
+    A damaged file is set aside and its readable answers are taken over into a new one.
 
     Raises:
         JournalError: the file cannot be written or read: a full or read-only disk.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._guard = threading.Lock()
-        try:
-            self._db = _opened(path)
-        except sqlite3.OperationalError as exc:
-            raise JournalError(f"{path}: {exc}.") from exc
-        except sqlite3.DatabaseError as exc:
-            aside = path.with_name(f"journal.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite3")
-            path.replace(aside)
-            log.error("%s is damaged (%s). It was set aside as %s.", path.name, exc, aside.name)
-            self._db = _opened(path)
+        self._db: sqlite3.Connection | None = None
+        self._closed = False
+        self._run(lambda db: db.execute("SELECT key FROM answers LIMIT 1").fetchone())
 
     def close(self) -> None:
         """Closes the file."""
         with self._guard:
-            self._db.close()
+            self._let_go()
+            self._closed = True
 
     def get(self, key: bytes) -> Completion | None:
         """The answer that was given to this question, if there is one."""
-        with self._using() as db:
-            row = db.execute(
-                f"SELECT text, {', '.join(_NUMBERS)} FROM answers WHERE key = ?", (key,)
-            ).fetchone()
+        wanted = f"SELECT text, {', '.join(_NUMBERS)} FROM answers WHERE key = ?"
+        row = self._run(lambda db: db.execute(wanted, (key,)).fetchone())
         if row is None:
             return None
         numbers = dict(zip(_NUMBERS, row[1:], strict=True))
@@ -69,27 +77,74 @@ class Journal:
         """Keeps an answer; it is on the disk when this returns."""
         numbers = [getattr(answer, name) for name in _NUMBERS]
         values = (key, role, model, document, chunk, time.time(), answer.text, *numbers)
-        with self._using() as db:
-            db.execute(f"INSERT OR REPLACE INTO answers VALUES ({'?, ' * 12}?)", values)
+        self._run(lambda db: db.execute(f"INSERT OR REPLACE INTO answers {_ROW}", values))
 
     def count(self) -> int:
         """How many answers are kept."""
-        with self._using() as db:
-            return int(db.execute("SELECT count(*) FROM answers").fetchone()[0])
+        query = "SELECT count(*) FROM answers"
+        return int(self._run(lambda db: db.execute(query).fetchone())[0])
+
+    def holdings(self) -> Holdings:
+        """What is kept, by numbers."""
+        query = "SELECT count(*), total(total_s) FROM answers"
+        answers, model_s = self._run(lambda db: db.execute(query).fetchone())
+        size = 0
+        for path in _files(self._path):
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return Holdings(answers=answers, model_s=model_s, bytes=size)
 
     def clear(self) -> None:
-        """Forgets every answer and gives the space back."""
-        with self._using() as db:
-            db.execute("DELETE FROM answers")
-            db.execute("VACUUM")
+        """Forgets every answer and gives the space back.
 
-    @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
+        The file is removed, not emptied: SQLite needs free space to empty one, and it is on a full
+        disk that people clear.
+        """
+
+        def removed(_: sqlite3.Connection) -> None:
+            self._let_go()
+            for path in _files(self._path):
+                path.unlink(missing_ok=True)
+
+        self._run(removed)
+        self._run(lambda db: db.execute("SELECT key FROM answers LIMIT 1").fetchone())
+
+    def _run(self, do: Callable[[sqlite3.Connection], T]) -> T:
         with self._guard:
             try:
-                yield self._db
-            except sqlite3.Error as exc:
-                raise JournalError(f"The journal of answers: {exc}.") from exc
+                try:
+                    return do(self._open())
+                except sqlite3.DatabaseError as exc:
+                    if not _is_damage(exc):
+                        raise
+                    self._begin_anew(exc)
+                    return do(self._open())
+            except (sqlite3.Error, OSError) as exc:
+                raise JournalError(f"The journal of answers, {self._path}: {exc}.") from exc
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise sqlite3.ProgrammingError("it is closed")
+        if self._db is None:
+            self._db = _opened(self._path)
+        return self._db
+
+    def _let_go(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+
+    def _begin_anew(self, damage: sqlite3.DatabaseError) -> None:
+        """Sets the damaged file aside and takes over what can still be read of it."""
+        self._let_go()
+        moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}"
+        aside = self._path.with_name(f"journal.damaged-{moment}.sqlite3")
+        for path, other in zip(_files(self._path), _files(aside), strict=True):
+            if path.exists():
+                path.replace(other)
+        log.error("%s is damaged (%s). It was set aside as %s.", self._path, damage, aside.name)
+        saved = _taken_over(aside, self._open())
+        log.warning("%d answers of %s could be read and are kept.", saved, aside.name)
 
 
 def key_of(card: ModelCard, prompt: Prompt) -> bytes:
@@ -110,8 +165,30 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(_SCHEMA)
-        db.execute("SELECT key FROM answers LIMIT 1").fetchone()
     except sqlite3.Error:
         db.close()
         raise
     return db
+
+
+def _taken_over(damaged: Path, db: sqlite3.Connection) -> int:
+    """Copies the readable answers: those before a damaged page, then those after it."""
+    db.execute("BEGIN")  # or each of them would be waited for until it is on the disk
+    with closing(sqlite3.connect(damaged)) as old:
+        for order in ("ASC", "DESC"):
+            with suppress(sqlite3.DatabaseError):
+                for row in old.execute(f"SELECT * FROM answers ORDER BY rowid {order}"):
+                    db.execute(f"INSERT OR IGNORE INTO answers {_ROW}", row)
+    if db.in_transaction:  # a full disk has ended it
+        db.execute("COMMIT")
+    return int(db.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """The file and those that SQLite keeps beside it."""
+    return tuple(path.with_name(path.name + ending) for ending in ("", "-wal", "-shm"))

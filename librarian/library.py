@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import threading
 import time
 import uuid
@@ -15,11 +17,16 @@ from typing import Any
 import filelock
 
 from librarian.catalogue import Catalogue
+from librarian.durable import settle, write_json, write_whole
 from librarian.errors import EmbeddingMismatch, LibraryBusy, LibraryError
 from librarian.journal import Journal
 from librarian.models.protocol import ModelCard
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1  # of library.json and the catalogue
+ATTEMPT = "re-embed.json"  # two workspaces, of which the one that library.json names is in use
+VECTORS = "vdb_"  # how the names of LightRAG's vector files begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,7 @@ class Library:
         self.manifest = _read_manifest(home)
         self.catalogue = Catalogue(home / "catalogue.sqlite3")
         self.journal = Journal(home / "journal.sqlite3")
+        self.drop_unused()
 
     @classmethod
     def open(cls, home: Path, *, address: str = "") -> Library:
@@ -88,7 +96,7 @@ class Library:
             raise LibraryError(f"{home}: {exc.strerror or exc}.") from exc
         try:
             owner = Owner(pid=os.getpid(), since=_now(), address=address)
-            _write_json(home / "owner.json", asdict(owner))
+            write_json(home / "owner.json", asdict(owner))
             return cls(home, lock)
         except BaseException:
             lock.release()
@@ -113,25 +121,101 @@ class Library:
         if known.embed and self.catalogue.any_indexed():
             same = known.embed == card.embed and known.dimension in (0, card.dimension)
             if not same:
-                raise EmbeddingMismatch(
+                raise self.mismatch(
                     f"This library was made with {known.embed} ({known.dimension} numbers a "
                     f"vector); now it would get {card.embed} ({card.dimension})."
                 )
         elif known.dimension != card.dimension or known.embed != card.embed:
             # LightRAG refuses to open vectors of another dimension, even empty ones.
             known = replace(known, workspace="")
-        self.manifest = replace(
-            known,
-            workspace=known.workspace or f"library_{uuid.uuid4().hex[:12]}",
-            backend=card.backend,
-            llm=card.llm,
-            embed=card.embed,
-            dimension=card.dimension,
-            chunk_tokens=known.chunk_tokens or chunk_tokens,
-            created_at=known.created_at or _now(),
-            versions=dict(versions),
+        self._write_manifest(
+            replace(
+                known,
+                workspace=known.workspace or _new_workspace(),
+                backend=card.backend,
+                llm=card.llm,
+                embed=card.embed,
+                dimension=card.dimension,
+                chunk_tokens=known.chunk_tokens or chunk_tokens,
+                created_at=known.created_at or _now(),
+                versions=dict(versions),
+            )
         )
-        _write_json(self.home / "library.json", asdict(self.manifest))
+
+    def mismatch(self, detail: str) -> EmbeddingMismatch:
+        """The error for another embedding model, with the two ways out."""
+        known = self.manifest
+        keep = (
+            f"LIBRARIAN_EMBED_MODEL={known.embed}"
+            if known.backend == "ollama"
+            else f"LIBRARIAN_BACKEND={known.backend}"
+        )
+        return EmbeddingMismatch(
+            f"{detail} Keep the old model: set {keep}. Or change to the new one: "
+            f"`python -m librarian re-embed --home {self.home}` makes all vectors anew from what "
+            "is stored and asks no language model."
+        )
+
+    def copy_storage(self) -> str:
+        """A new workspace with all that LightRAG has of this library but its vectors.
+
+        It is only an attempt until `take_storage`; the next start removes what is left of it.
+
+        Raises:
+            LibraryError: there is no room for it.
+        """
+        name = _new_workspace()
+        write_json(self.home / ATTEMPT, {"workspaces": [self.manifest.workspace, name]})
+        try:
+            shutil.copytree(
+                self.storage, self.cache / name, ignore=shutil.ignore_patterns(f"{VECTORS}*")
+            )
+        except OSError as exc:  # of several files, where copytree collects them
+            raise LibraryError(f"{self.storage} could not be copied: {exc}.") from exc
+        return name
+
+    def take_storage(self, workspace: str, card: ModelCard) -> None:
+        """Goes over to a workspace whose vectors are complete: one write of library.json.
+
+        Raises:
+            LibraryError: it could not be written; the library is as it was.
+        """
+        folder = self.cache / workspace
+        try:  # LightRAG does not wait until its files are on the disk
+            settle((*folder.iterdir(), folder, self.cache))
+        except OSError as exc:
+            raise LibraryError(f"{folder}: {exc.strerror or exc}.") from exc
+        self._write_manifest(
+            replace(
+                self.manifest,
+                workspace=workspace,
+                backend=card.backend,
+                llm=card.llm,
+                embed=card.embed,
+                dimension=card.dimension,
+            )
+        )
+        self.drop_unused()
+
+    def drop_unused(self) -> None:
+        """Removes the workspace that an attempt has left, or that has been replaced."""
+        path = self.home / ATTEMPT
+        try:
+            names = json.loads(path.read_text(encoding="utf-8"))["workspaces"]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            log.warning("%s cannot be read (%s): what it names is left as it is.", path, exc)
+            names = []
+        unused = [self.cache / name for name in names if name and name != self.manifest.workspace]
+        for folder in unused:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not any(folder.exists() for folder in unused):  # else the next start tries again
+            path.unlink(missing_ok=True)
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        write_json(self.home / "library.json", asdict(manifest))
+        self.manifest = manifest
 
     @property
     def storage(self) -> Path:
@@ -145,7 +229,7 @@ class Library:
             LibraryError: it could not be written.
         """
         try:
-            _write_whole(self.files / file, data)
+            write_whole(self.files / file, data)
         except OSError as exc:
             raise LibraryError(f"{file} could not be stored: {exc.strerror or exc}.") from exc
 
@@ -165,18 +249,23 @@ class Library:
         (self.files / file).unlink(missing_ok=True)
 
     def sizes(self) -> tuple[FileSize, ...]:
-        """The files that indexing writes, largest first."""
-        found = []
+        """The files that indexing writes, largest first; a database is one with its log."""
+        found: dict[str, FileSize] = {}
         for path in (*self.storage.glob("*.*"), *self.home.glob("*.sqlite3*"), self.log):
             try:
                 stat = path.stat()
             except FileNotFoundError:  # LightRAG replaces its files while they are listed
                 continue
-            if path.is_file():
-                found.append(
-                    FileSize(name=path.name, bytes=stat.st_size, modified_at=stat.st_mtime)
-                )
-        return tuple(sorted(found, key=lambda each: -each.bytes))
+            if not path.is_file():
+                continue
+            name = path.name.removesuffix("-wal").removesuffix("-shm")
+            known = found.get(name, FileSize(name=name, bytes=0, modified_at=0.0))
+            found[name] = replace(
+                known,
+                bytes=known.bytes + stat.st_size,
+                modified_at=max(known.modified_at, stat.st_mtime),
+            )
+        return tuple(sorted(found.values(), key=lambda each: -each.bytes))
 
 
 def owner_of(home: Path) -> Owner | None:
@@ -224,21 +313,8 @@ def _read_manifest(home: Path) -> Manifest:
     return manifest
 
 
-def _write_json(path: Path, data: object) -> None:
-    text = json.dumps(data, ensure_ascii=False, indent=2)
-    try:
-        _write_whole(path, text.encode())
-    except OSError as exc:
-        raise LibraryError(f"{path} could not be written: {exc.strerror or exc}.") from exc
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+def _new_workspace() -> str:
+    return f"library_{uuid.uuid4().hex[:12]}"
 
 
 def _now() -> str:

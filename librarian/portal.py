@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, ExitStack
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -15,6 +19,7 @@ T = TypeVar("T")
 # A thread that computes gives way to the others this often. While a book of 2 MB was indexed, one
 # status request in twenty took over 44 ms, the slowest 160, at Python's 5 ms; so, 23 and 49.
 SWITCH_S = 0.0005
+_STANDARD = str(Path(threading.__file__).parent) + os.sep
 _UVLOOP = find_spec("uvloop") is not None  # there is none for Windows
 
 
@@ -27,6 +32,7 @@ class Portal:
         self._portal: BlockingPortal = self._exits.enter_context(
             start_blocking_portal("asyncio", {"use_uvloop": _UVLOOP}, name="librarian-loop")
         )
+        self._thread = self._portal.call(threading.get_ident)
 
     def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
         """Opens something on the loop, for as long as the portal is open."""
@@ -40,6 +46,20 @@ class Portal:
         """Starts a coroutine function on the loop; cancelling the future cancels it."""
         return self._portal.start_task_soon(do, *args)
 
+    def where(self) -> str:
+        """What the loop's thread does at this moment, in a line: for a loop that does not move."""
+        frame = sys._current_frames().get(self._thread)
+        if frame is None:
+            return ""
+        calls = traceback.extract_stack(frame)[::-1]
+        own = next((call for call in calls if not _is_standard(call.filename)), calls[0])
+        shown = (f"{Path(c.filename).name}:{c.lineno} {c.name}" for c in (calls[0], own))
+        return ", in ".join(dict.fromkeys(shown))
+
     def close(self) -> None:
         """Cancels what runs, leaves what was entered, ends the thread."""
         self._exits.close()
+
+
+def _is_standard(file: str) -> bool:
+    return file.startswith(_STANDARD) and "site-packages" not in file

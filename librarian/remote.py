@@ -22,6 +22,7 @@ Json = dict[str, Any]
 Heard = Callable[[str], None]
 
 PATIENCE_S = 10.0  # Ollama may just be starting
+DOCTOR_WAIT_S = 1.0  # for which model it is; a dead server is told at once
 OPENING_S = 120.0  # LightRAG reads all of its files
 FRESH_S = 5.0
 CONNECT_S = 5.0
@@ -125,7 +126,8 @@ class Local:
         """The doctor's report."""
         from librarian.web import checks_json
 
-        self.status()  # the doctor asks the snapshot which model is in use
+        with suppress(LibrarianError):  # the report says why it does not open
+            self._librarian.wait_ready(DOCTOR_WAIT_S)
         return checks_json(self._librarian.doctor())
 
     def ask(self, question: str, mode: str, heard: Heard) -> Json:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -18,15 +19,15 @@ from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
 from librarian.documents import Status
 from librarian.engine import Engine
-from librarian.errors import LibrarianError, ModelError, NotReady
-from librarian.health import PACKAGES, throughput, verdict
+from librarian.errors import EmbeddingMismatch, LibrarianError, ModelError, NotReady
+from librarian.health import LEAST_FREE_BYTES, LOOP_STALL_S, PACKAGES, Evidence, throughput, verdict
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
 from librarian.language import language_of
 from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
-from librarian.models.ollama import server_version
+from librarian.models.ollama import loaded_models, server_version, tagged
 from librarian.models.protocol import Model
 from librarian.settings import Settings
 from librarian.snapshot import DocumentView, Snapshot
@@ -39,6 +40,7 @@ SIZES_EVERY_S = 2.0
 PROBE_EVERY_S = 5.0
 REOPEN_S = 3.0
 LAG_MEMORY_S = 60.0
+CACHES = ("lightrag", "journal", "all")  # of answers; the first can be made anew from the second
 
 
 class Rooms:
@@ -61,6 +63,8 @@ class Rooms:
         self._notice = ""
         self._reachable = False
         self._probed = False
+        self._loaded: tuple[str, ...] | None = None  # models in the server's memory
+        self._free = LEAST_FREE_BYTES
         self._lags: list[tuple[float, float]] = []
         self._documents: tuple[DocumentView, ...] = ()
         self._graph: Graph | None = None
@@ -118,10 +122,18 @@ class Rooms:
             self._graph = await engine.graph()
         return self._graph
 
-    async def clear_answers(self) -> None:
-        """Empties LightRAG's cache of model answers, and the journal."""
-        await (await self.engine_ready()).forget_answers()
-        await to_thread.run_sync(self.library.journal.clear)
+    async def clear_answers(self, what: str) -> None:
+        """Forgets answers of the model; `what` is one of `CACHES`.
+
+        Raises:
+            LibrarianError: they could not be removed, or `what` is none of these.
+        """
+        if what not in CACHES:
+            raise LibrarianError(f"There is no cache {what!r}, only {', '.join(CACHES)}.")
+        if what in ("lightrag", "all"):
+            await (await self.engine_ready()).forget_answers()
+        if what in ("journal", "all"):
+            await to_thread.run_sync(self.library.journal.clear)
 
     async def _open_and_work(self) -> None:
         library, settings = self.library, self.settings
@@ -129,12 +141,15 @@ class Rooms:
         if self._given_model is not None:
             model = self._given_model
         else:
-            choice = await choose(
-                settings,
-                backend=pinned.backend if pinned else "",
-                embed=pinned.embed if pinned else "",
-                dimension=pinned.dimension if pinned else 0,
-            )
+            try:
+                choice = await choose(
+                    settings,
+                    backend=pinned.backend if pinned else "",
+                    embed=pinned.embed if pinned else "",
+                    dimension=pinned.dimension if pinned else 0,
+                )
+            except EmbeddingMismatch as exc:
+                raise library.mismatch(exc.detail) from exc
             model, self._notice = choice.model, choice.notice
         try:
             versions = {name: version(name) for name in PACKAGES}
@@ -182,29 +197,37 @@ class Rooms:
     async def _probe(self) -> None:
         model = self.calls.model if self.calls else None
         self._probed = model is not None
+        self._free = (await to_thread.run_sync(shutil.disk_usage, self.library.home)).free
         if model is None or model.card.backend != "ollama":
             self._reachable = model is not None
-        else:
-            self._reachable = await server_version(model.card.host) is not None
+            return
+        self._reachable = await server_version(model.card.host) is not None
+        self._loaded = await loaded_models(model.card.host)
 
     async def _publish(self, files: tuple[FileSize, ...]) -> None:
         now = time.monotonic()
         indexing, calls = self.indexing, self.calls
-        if indexing is None or indexing.news.is_set():
+        while indexing is None or indexing.news.is_set():  # it may change while it is read
             if indexing is not None:
                 indexing.news = anyio.Event()
             documents = await to_thread.run_sync(self.library.catalogue.all)
             self._documents = tuple(DocumentView(document=each) for each in documents)
+            if indexing is None:
+                break
         views = self._documents
         busy = indexing is not None and indexing.busy
-        if indexing is not None and busy:
-            views = tuple(indexing.view(view.document) for view in views)
+        queue = None
+        if indexing is not None:
+            views, queue = indexing.views([view.document for view in views])
         in_flight = calls.in_flight() if calls else ()
         waiting_for = calls.waiting_for if calls else None
         if isinstance(self._trouble, ModelError):  # the model that the library opens with is gone
             waiting_for = self._trouble
         rates = throughput(calls.account.finished if calls else (), in_flight, now)
         lag = max((each for _, each in self._lags), default=0.0)
+        moved_s = max(
+            indexing.moved_s if indexing else now, calls.account.moved_s if calls else now
+        )
         self.snapshot = Snapshot(
             ready=self.engine is not None,
             trouble=str(self._trouble) if self._trouble else "",
@@ -213,17 +236,28 @@ class Rooms:
             reachable=self._reachable,
             notice=self._notice,
             documents=views,
+            queue=queue,
             duplicates=await to_thread.run_sync(self.library.catalogue.duplicates),
             deleting=len(await to_thread.run_sync(self.library.catalogue.deletions)),
             files=files,
             throughput=rates,
             health=verdict(
-                busy=busy or (waiting_for is not None and any(map(_unfinished, views))),
-                waiting_for=waiting_for,
-                beat_age_s=0.0,
-                rates=rates,
-                silent_s=max((silent for _, _, silent in in_flight), default=0.0),
+                Evidence(
+                    busy=busy or (waiting_for is not None and any(map(_unfinished, views))),
+                    waiting_for=waiting_for,
+                    calls=in_flight,
+                    median_s=rates.median_call_s,
+                    quiet_s=now - moved_s,
+                    model=tagged(calls.model.card.llm) if calls else "",
+                    reachable=self._reachable,
+                    loaded=self._loaded,
+                    free_bytes=self._free,
+                )
             ),
+            calls=in_flight,
+            minutes=tuple(calls.account.minutes) if calls else (),
+            retries=calls.account.retries if calls else 0,
+            limit=calls.limit if calls else 0,
             beat_s=now,
             max_lag_s=lag,
             graph_version=self.engine.version if self.engine else "",
@@ -257,16 +291,10 @@ def _unfinished(view: DocumentView) -> bool:
     return view.document.status in (Status.PENDING, Status.PROCESSING)
 
 
-def stale(snapshot: Snapshot, now_s: float) -> Snapshot:
+def stale(snapshot: Snapshot, now_s: float, where: Callable[[], str]) -> Snapshot:
     """A snapshot as it looks now: one that nobody replaces any more tells of a blocked loop."""
     age = now_s - snapshot.beat_s
-    if not snapshot.beat_s or age < 2 * BEAT_S:
+    if not snapshot.beat_s or age <= LOOP_STALL_S:
         return snapshot
-    health = verdict(
-        busy=snapshot.busy,
-        waiting_for=None,
-        beat_age_s=age,
-        rates=snapshot.throughput,
-        silent_s=0.0,
-    )
-    return replace(snapshot, health=health) if health.verdict == "stalled" else snapshot
+    health = verdict(Evidence(busy=snapshot.busy, beat_age_s=age, blocked_at=where()))
+    return replace(snapshot, health=health)

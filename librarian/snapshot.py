@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from librarian.account import CallView, Minute
 from librarian.documents import Document, Phase, Status
+from librarian.estimates import Queue
 from librarian.library import FileSize
 from librarian.models.protocol import ModelCard
 
@@ -18,6 +20,7 @@ class DocumentView:
     phase: Phase | None = None  #: only while it is processing
     phase_done: int = 0  #: steps of the phase that are done
     phase_total: int = 0  #: 0 while it is not known
+    entities_left: int = 0  #: to be merged before the relations
     eta_s: float | None = None
     eta_low_s: float | None = None
     eta_high_s: float | None = None
@@ -33,6 +36,7 @@ class Throughput:
     calls_in_flight: int = 0
     oldest_call_s: float = 0.0
     median_call_s: float = 0.0
+    p95_call_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,7 @@ class Health:
     verdict: str = "idle"  #: idle, working, slow, waiting or stalled
     cause: str = ""
     remedy: str = ""
+    restart: int | None = None  #: the call that the remedy is about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +60,15 @@ class Snapshot:
     reachable: bool = False
     notice: str = ""  #: said on every page: which model answers, where that is not what was wanted
     documents: tuple[DocumentView, ...] = ()
+    queue: Queue | None = None  #: how long all that waits will take; None for an empty queue
     duplicates: int = 0
     deleting: int = 0
     files: tuple[FileSize, ...] = ()
     throughput: Throughput = Throughput()
+    calls: tuple[CallView, ...] = ()  #: that run now, oldest first
+    minutes: tuple[Minute, ...] = ()  #: of the last hour, those in which a call ended
+    retries: int = 0  #: of calls, since the library was opened
+    limit: int = 0  #: of calls at once
     health: Health = Health()
     beat_s: float = 0.0  #: the loop's clock at its last heartbeat
     max_lag_s: float = 0.0
@@ -73,6 +83,10 @@ class Snapshot:
 _DOCUMENT_KEYS = (
     "id", "name", "status", "bytes", "chunks_total", "chunks_done", "chunks_saved", "entities",
     "relations", "elapsed_s", "warnings", "error", "created_at", "updated_at",
+)  # fmt: skip
+_RATE_KEYS = (
+    "chunks_per_min", "prompt_tokens_per_s", "output_tokens_per_s", "calls_in_flight",
+    "oldest_call_s", "median_call_s",
 )  # fmt: skip
 
 
@@ -93,13 +107,18 @@ def as_json(snapshot: Snapshot, now_s: float) -> dict[str, Any]:
         },
         "counts": {**counts, "duplicate": snapshot.duplicates},
         "documents": [_document_json(view) for view in snapshot.documents],
+        "queue": _rounded(asdict(snapshot.queue)) if snapshot.queue else None,
         "files": [asdict(file) for file in snapshot.files],
-        "throughput": _rounded(asdict(snapshot.throughput)),
+        "throughput": _rounded({key: getattr(snapshot.throughput, key) for key in _RATE_KEYS}),
         "loop": {
             "heartbeat_age_s": round(max(0.0, now_s - snapshot.beat_s), 3),
             "max_lag_s": round(snapshot.max_lag_s, 3),
         },
-        "health": asdict(snapshot.health),
+        "health": {
+            "verdict": snapshot.health.verdict,
+            "cause": snapshot.health.cause,
+            "remedy": snapshot.health.remedy,
+        },
     }
 
 

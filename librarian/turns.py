@@ -16,7 +16,8 @@ class Slots:
     """A limit on what runs at once, where the lowest turn is let in first."""
 
     def __init__(self, limit: int) -> None:
-        self._free = limit
+        self.limit = limit
+        self._free = limit  # below 0 after the limit was lowered, until enough have ended
         self._queue: list[tuple[float, int, anyio.Event]] = []
         self._order = itertools.count()
 
@@ -28,6 +29,14 @@ class Slots:
             yield
         finally:
             self._release()
+
+    def resize(self, limit: int) -> None:
+        """Changes how many run at once; those that run already go on to their end."""
+        self._free += limit - self.limit
+        self.limit = limit
+        while self._free > 0 and self._queue:
+            self._free -= 1
+            heappop(self._queue)[2].set()
 
     async def _acquire(self, turn: float) -> None:
         if self._free > 0:
@@ -47,7 +56,7 @@ class Slots:
             raise
 
     def _release(self) -> None:
-        if self._queue:
+        if self._queue and self._free >= 0:
             heappop(self._queue)[2].set()
         else:
             self._free += 1

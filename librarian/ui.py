@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import streamlit as st
 from librarian.app import Librarian
 from librarian.documents import Phase, Status
 from librarian.errors import LibrarianError
+from librarian.estimates import between, sentence
 from librarian.registry import PROCESS
 from librarian.snapshot import DocumentView, Snapshot
 
@@ -24,14 +26,6 @@ _STATUS_ICONS = {
     Status.PROCESSED: ":material/check_circle:",
     Status.FAILED: ":material/error:",
     Status.PAUSED: ":material/pause_circle:",
-}
-_PHASE_WEIGHTS = {
-    Phase.CONVERTING: (0.0, 0.01),
-    Phase.CHUNKING: (0.01, 0.02),
-    Phase.EXTRACTING: (0.02, 0.85),
-    Phase.MERGING: (0.85, 0.93),
-    Phase.EMBEDDING: (0.93, 0.99),
-    Phase.SAVING: (0.99, 1.0),
 }
 
 
@@ -98,15 +92,7 @@ def span(seconds: float | None) -> str:
 
 def share(view: DocumentView) -> float:
     """How much of a document is done, from 0 to 1; its phases weighed by what they cost."""
-    document = view.document
-    if document.status is Status.PROCESSED:
-        return 1.0
-    if view.phase is None:
-        done, total = document.chunks_done, document.chunks_total
-        return 0.85 * done / total if total else 0.0
-    low, high = _PHASE_WEIGHTS[view.phase]
-    part = view.phase_done / view.phase_total if view.phase_total else 0.0
-    return low + (high - low) * part
+    return 1.0 if view.document.status is Status.PROCESSED else view.document.share
 
 
 def state(view: DocumentView) -> str:
@@ -115,6 +101,10 @@ def state(view: DocumentView) -> str:
     if view.phase is None:
         lacking = document.status is Status.PROCESSED and document.warnings
         return "processed, with remarks" if lacking else document.status.value
+    if view.phase is Phase.MERGING and view.phase_total:
+        what = "entities" if view.entities_left else "relations"
+        left = view.entities_left or view.phase_total - view.phase_done
+        return f"merging, {left:,} {what} left"
     if view.phase_total:
         return f"{view.phase.value} {view.phase_done:,} of {view.phase_total:,}"
     return view.phase.value
@@ -126,7 +116,7 @@ def row(view: DocumentView) -> dict[str, object]:
     return {
         "name": document.name,
         "state": state(view),
-        "progress": share(view),
+        "progress": math.floor(100 * share(view)) / 100,  # not 100 % before the end
         "chunks": f"{document.chunks_done} / {document.chunks_total}"
         if document.chunks_total
         else "",
@@ -135,7 +125,7 @@ def row(view: DocumentView) -> dict[str, object]:
         "relations": document.relations or None,
         "size": size(document.bytes),
         "elapsed": span(document.elapsed_s) if document.elapsed_s else "",
-        "left": span(view.eta_s) if view.eta_s is not None else "",
+        "left": between(view.eta_s, view.eta_low_s, view.eta_high_s),
         "error": document.error or "; ".join(document.warnings),
         "actions": _actions(view),
     }
@@ -149,6 +139,11 @@ def reader(snapshot: Snapshot) -> str:
     if model.backend == "offline":
         return "Read by the offline model: no language model is in use."
     return plain(f"Read by {model.llm}, embedded by {model.embed}, at {model.host}.")
+
+
+def outlook(snapshot: Snapshot) -> str:
+    """How long the queue will take and why, in a sentence; empty for an empty queue."""
+    return plain(sentence(snapshot.queue)) if snapshot.queue else ""
 
 
 def many(count: int, what: str) -> str:

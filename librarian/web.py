@@ -19,10 +19,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from librarian.app import Librarian
+from librarian.checks import Report
 from librarian.documents import Admission, Outcome
 from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
 from librarian.exports import to_csv, to_graphml, to_html
-from librarian.health import Check, Severity
+from librarian.rooms import CACHES
 from librarian.settings import is_local
 from librarian.snapshot import as_json
 from librarian.views import GraphRequest
@@ -107,9 +108,8 @@ async def status(_: Request, librarian: Librarian) -> Response:
 
 async def health(_: Request, librarian: Librarian) -> Response:
     """`GET /health`: the doctor's report; 503 when a check failed."""
-    checks = await to_thread.run_sync(librarian.doctor)
-    failed = any(check.severity is Severity.FAIL for check in checks)
-    return JSONResponse(checks_json(checks), status_code=503 if failed else 200)
+    report = await to_thread.run_sync(librarian.doctor)
+    return JSONResponse(checks_json(report), status_code=200 if report.ok else 503)
 
 
 async def graph_view(request: Request, librarian: Librarian) -> Response:
@@ -138,11 +138,13 @@ async def do(request: Request, librarian: Librarian) -> Response:
     return JSONResponse(await to_thread.run_sync(VERBS[verb], librarian, body))
 
 
-def checks_json(checks: tuple[Check, ...]) -> dict[str, Any]:
+def checks_json(report: Report) -> dict[str, Any]:
     """The doctor's report."""
     return {
-        "ok": not any(check.severity is Severity.FAIL for check in checks),
-        "checks": [asdict(check) for check in checks],
+        "ok": report.ok,
+        "checks": [asdict(check) for check in report.checks],
+        "missing": list(report.missing),
+        "speed": asdict(report.speed) if report.speed else None,
     }
 
 
@@ -185,6 +187,10 @@ def _verify(librarian: Librarian, _: dict[str, Any]) -> Any:
     return {"rows": [asdict(row) for row in librarian.verify()]}
 
 
+def _probe(librarian: Librarian, _: dict[str, Any]) -> Any:
+    return checks_json(librarian.probe())
+
+
 def _document_verb(method: str) -> Callable[[Librarian, dict[str, Any]], Any]:
     def run(librarian: Librarian, body: dict[str, Any]) -> Any:
         getattr(librarian, method)(_text(body, "doc"))
@@ -193,9 +199,13 @@ def _document_verb(method: str) -> Callable[[Librarian, dict[str, Any]], Any]:
     return run
 
 
-def _clear(librarian: Librarian, _: dict[str, Any]) -> Any:
-    librarian.clear_cache()
+def _clear(librarian: Librarian, body: dict[str, Any]) -> Any:
+    librarian.clear_cache(str(body.get("what") or CACHES[0]))
     return {"ok": True}
+
+
+def _journal(librarian: Librarian, _: dict[str, Any]) -> Any:
+    return asdict(librarian.journal())
 
 
 # What commands run: over HTTP in the dashboard that has the home, or directly in their own process.
@@ -207,10 +217,14 @@ VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
     "csv": _csv,
     "html": _html,
     "verify": _verify,
+    "probe": _probe,
     "pause": _document_verb("pause"),
+    "next": _document_verb("move_next"),
+    "last": _document_verb("move_last"),
     "retry": _document_verb("retry"),
     "delete": _document_verb("delete"),
     "clear-cache": _clear,
+    "journal": _journal,
 }
 
 

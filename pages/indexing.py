@@ -6,6 +6,8 @@ from librarian import ui
 from librarian.documents import Status
 from librarian.snapshot import Snapshot
 
+MOST = 32  # calls at once
+
 librarian = ui.get_librarian()
 st.title("Indexing")
 ui.banners(librarian.snapshot())
@@ -60,6 +62,8 @@ def live() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(health.verdict, color=colour.get(health.verdict, "red"))  # type: ignore[arg-type]
         st.markdown(ui.plain(f"{health.cause} {health.remedy}".strip()) or ui.reader(snapshot))
+        if health.restart is not None:
+            st.button("Ask it again", on_click=librarian.restart_call, args=(health.restart,))
     with st.container(horizontal=True):
         for status in (Status.PROCESSED, Status.PROCESSING, Status.PENDING, Status.FAILED):
             st.metric(status.value.capitalize(), snapshot.count(status), border=True)
@@ -70,7 +74,11 @@ def live() -> None:
             "Tokens a second", f"{rates.output_tokens_per_s:,.0f}" if busy else "–", border=True
         )
         st.metric("Calls in flight", rates.calls_in_flight, border=True)
+    if left := ui.outlook(snapshot):
+        st.markdown(f":material/schedule: {left}")
     _documents(snapshot)
+    with st.expander("Calls of the model", icon=":material/sync_alt:"):
+        _calls(snapshot)
     with st.expander("Files of the library", icon=":material/database:"):
         _files(snapshot)
     with st.expander("Log", icon=":material/terminal:"):
@@ -90,12 +98,12 @@ def _documents(snapshot: Snapshot) -> None:
         hide_index=True,
         placeholder="",
         column_config={
-            "name": config.TextColumn("Document", width=220, pinned=True),
-            "state": config.TextColumn("State", width=185),
+            "name": config.TextColumn("Document", width=215, pinned=True),
+            "state": config.TextColumn("State", width=180),
             "progress": config.ProgressColumn(
-                "Progress", min_value=0, max_value=1, format="percent", width=130
+                "Progress", min_value=0, max_value=1, format="percent", width=110
             ),
-            "left": config.TextColumn("Left", width=80),
+            "left": config.TextColumn("Left", width=215),
             "actions": config.ButtonColumn("Actions", on_click=act, key="row_action", width=90),
             "chunks": config.TextColumn("Chunks", width=85),
             "entities": config.NumberColumn("Entities", format="localized", width=75),
@@ -112,6 +120,51 @@ def _documents(snapshot: Snapshot) -> None:
             "elapsed", "error", "size", "saved",
         ),
     )  # fmt: skip
+
+
+def _calls(snapshot: Snapshot) -> None:
+    rates, limit = snapshot.throughput, snapshot.limit
+    with st.container(horizontal=True):
+        st.metric("Half end within", ui.span(rates.median_call_s) if rates.median_call_s else "–")
+        st.metric("19 of 20 within", ui.span(rates.p95_call_s) if rates.p95_call_s else "–")
+        st.metric("Asked again", snapshot.retries)
+        st.metric(
+            "At once",
+            limit,
+            help="With Ollama one more than it has slots, so that the next prompt is there "
+            "when an answer has ended.",
+        )
+    with st.container(horizontal=True):
+        fewer, more = librarian.calls_at_once, librarian.calls_at_once
+        st.button("Fewer at once", on_click=fewer, args=(limit - 1,), disabled=limit <= 1)
+        st.button("More at once", on_click=more, args=(limit + 1,), disabled=limit >= MOST)
+    names = {view.document.id: view.document.name for view in snapshot.documents}
+    if snapshot.calls:
+        st.dataframe(
+            [
+                {
+                    "for": names.get(call.document, "several documents"),
+                    "what": f"chunk {call.chunk + 1}" if call.chunk >= 0 else call.role,
+                    "since": ui.span(call.age_s),
+                    "silent for": ui.span(call.silent_s),
+                }
+                for call in snapshot.calls
+            ],
+            key="calls",
+            hide_index=True,
+        )
+    if snapshot.minutes:
+        now = int(snapshot.beat_s // 60)
+        ended = {now - minute.number: minute.chunks for minute in snapshot.minutes}
+        st.caption("Chunks read in each minute of the last hour, by minutes ago")
+        st.bar_chart(
+            {"minutes ago": list(range(60)), "chunks": [ended.get(ago, 0) for ago in range(60)]},
+            x="minutes ago",
+            y="chunks",
+            height=160,
+        )
+    else:
+        st.caption("No call has ended yet.")
 
 
 def _files(snapshot: Snapshot) -> None:

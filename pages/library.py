@@ -95,6 +95,8 @@ if state.results:
     with st.container(border=True):
         for result in state.results[-40:]:
             st.markdown(sentence(result))
+        if accepted and (left := ui.outlook(snapshot)):
+            st.markdown(f":material/schedule: {left}")
         with st.container(horizontal=True):
             if accepted:
                 st.page_link(
@@ -113,6 +115,8 @@ if not snapshot.documents:
             st.rerun()
 else:
     st.subheader(ui.many(len(snapshot.documents), "document"))
+    if not state.results and (left := ui.outlook(snapshot)):
+        st.markdown(f":material/schedule: {left}")
     st.dataframe(
         [
             {

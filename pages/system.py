@@ -1,26 +1,116 @@
 """System: is everything there, what is set, which versions run."""
 
+import time
+
 import streamlit as st
 
 from librarian import ui
-from librarian.health import Severity
+from librarian.checks import Check, Report, Severity
+from librarian.pulls import PullState
 
 librarian = ui.get_librarian()
 st.title("System")
 ui.banners(librarian.snapshot(), whole=True)
 
 st.subheader("Checks")
-icons = {
+FRESH_S = 15.0  # a click elsewhere on the page need not wait for a server that is silent
+ICONS = {
     Severity.OK: ":green[:material/check_circle:]",
     Severity.WARN: ":orange[:material/warning:]",
     Severity.FAIL: ":red[:material/error:]",
 }
-with st.spinner("Looking…"), ui.told(), st.container(border=True):
-    for check in librarian.doctor():
-        st.markdown(f"{icons[check.severity]} **{ui.plain(check.name)}** {ui.plain(check.message)}")
-        if check.remedy:
-            st.caption(ui.plain(check.remedy).replace("\\`", "`"))
-st.button("Check again", icon=":material/refresh:")
+
+
+def running() -> set[str]:
+    return {each.model for each in librarian.pulls() if each.state is PullState.RUNNING}
+
+
+def examined() -> Report:
+    held: tuple[float, Report] | None = st.session_state.get("report")
+    if held is None or time.monotonic() - held[0] > FRESH_S:
+        with st.spinner("Looking…"):
+            held = st.session_state.report = (time.monotonic(), librarian.doctor())
+    return held[1]
+
+
+def forget_report() -> None:
+    st.session_state.pop("report", None)
+
+
+def pull(model: str) -> None:
+    with ui.told():
+        librarian.pull(model)
+
+
+def measure() -> None:
+    st.session_state.measuring = True
+
+
+def show(check: Check) -> None:
+    st.markdown(f"{ICONS[check.severity]} **{ui.plain(check.name)}** {ui.plain(check.message)}")
+    if check.remedy:
+        # What is between backticks is for copying; Markdown shows it as it is.
+        parts = check.remedy.split("`")
+        parts[::2] = map(ui.plain, parts[::2])
+        st.caption("`".join(parts))
+
+
+PULLING = running()
+
+
+@st.fragment(run_every=ui.FAST if PULLING else None)
+def pulled(model: str) -> None:
+    """The way to a model that is missing, and how far it is; the pull goes on without the page."""
+    if running() != PULLING:
+        for each in librarian.pulls():
+            if each.model in PULLING and each.state is PullState.DONE:
+                st.toast(f"{ui.plain(each.model)} is on the server.")
+        forget_report()
+        st.rerun()  # the whole page: the checks have changed, and the pace of this fragment
+    last = next((each for each in librarian.pulls() if each.model == model), None)
+    if last is not None and last.state is PullState.RUNNING:
+        st.progress(last.share, ui.plain(last.text))
+        silent = time.monotonic() - last.moved_s
+        if silent > FRESH_S:
+            st.caption(f"Nothing has come for {ui.span(silent)}.")
+        st.button("Cancel", key=f"cancel-{model}", on_click=librarian.cancel_pull, args=(model,))
+        return
+    again = last is not None and last.state is not PullState.DONE
+    if last is not None and last.state is PullState.FAILED:
+        st.error(ui.plain(last.error), icon=":material/error:")
+    elif again:
+        st.caption("The pull was cancelled; the server keeps what has arrived.")
+    label = f"Pull {model} again" if again else f"Pull {model}"
+    st.button(
+        ui.plain(label),
+        key=f"pull-{model}",
+        icon=":material/download:",
+        on_click=pull,
+        args=(model,),
+    )
+
+
+with ui.told(), st.container(border=True):
+    report = examined()
+    for check in (*report.checks, *report.probed):
+        show(check)
+        for model in report.missing:
+            if check.name == f"Model {model}":
+                pulled(model)
+if st.session_state.pop("measuring", False):
+    with ui.told(), st.spinner("Measuring: a minute, or more if the model has to be loaded…"):
+        librarian.probe()
+        forget_report()
+        st.rerun()
+with st.container(horizontal=True):
+    st.button("Check again", icon=":material/refresh:", on_click=forget_report)
+    st.button(
+        "Measure the model",
+        icon=":material/speed:",
+        disabled=librarian.snapshot().busy,
+        on_click=measure,
+        help="How many calls run at once and how long a chunk takes; it uses the model's time.",
+    )
 
 st.subheader("Success table")
 with ui.told():
@@ -59,9 +149,49 @@ st.table(
 st.caption("Set by environment variables; README.md lists them.")
 
 st.subheader("Answers of the model")
-st.markdown("LightRAG keeps every answer, so that a document indexed again costs nothing.")
-if st.checkbox("I want to empty that cache; indexing again will then ask the model again."):
-    if st.button("Empty the cache of answers", icon=":material/delete_sweep:"):
-        with ui.told():
-            librarian.clear_cache()
-            st.toast("The cache of answers is empty.")
+NAMES = {"lightrag": "LightRAG's copies", "journal": "the journal", "all": "both"}
+FREE = "nothing to index again: the journal has them"
+
+
+def clear(what: str) -> None:
+    st.session_state.agreed = False
+    with ui.told():
+        librarian.clear_cache(what)
+        st.toast(f"Cleared: {NAMES[what]}.")
+
+
+st.markdown(
+    "Every answer is kept, so that a text that is indexed again costs nothing. LightRAG has copies "
+    "of its own; without them, what a deleted document shares with others keeps its words."
+)
+with ui.told():
+    held = librarian.journal()
+    sizes = {file.name: file.bytes for file in librarian.snapshot().files}
+    lost = (
+        f"{held.answers:,} answer{'s' * (held.answers != 1)} in {ui.size(held.bytes)}, "
+        f"{ui.span(held.model_s)} of the model's time, when texts are indexed again"
+    )
+    st.dataframe(
+        [
+            {
+                "cache": "kv_store_llm_response_cache.json",
+                "size": ui.size(sizes.get("kv_store_llm_response_cache.json", 0)),
+                "clearing it costs": FREE,
+            },
+            {"cache": "journal.sqlite3", "size": ui.size(held.bytes), "clearing it costs": lost},
+        ],
+        hide_index=True,
+        key="caches",
+    )
+    what = st.segmented_control(
+        "What to clear", list(NAMES), format_func=NAMES.__getitem__, default="lightrag"
+    )
+    costly = what in ("journal", "all")
+    agreed = costly and st.checkbox(f"I know what that costs: {lost}.", key="agreed")
+    st.button(
+        "Clear",
+        icon=":material/delete_sweep:",
+        disabled=what is None or (costly and not agreed),
+        on_click=clear,
+        args=(what,),
+    )

@@ -770,6 +770,8 @@ class OllamaServer:
         max_loaded: int = 3,
         num_ctx: int = 4096,
         keep_alive_s: float = 300.0,
+        pull_s: float = 0.12,
+        gpu_share: float = 1.0,
         version: str = "0.33.0",
         port: int = 0,
         memo_path: Path | None = None,
@@ -783,6 +785,8 @@ class OllamaServer:
         self.max_loaded = max_loaded
         self.num_ctx = num_ctx
         self.keep_alive_s = keep_alive_s
+        self.pull_s = pull_s
+        self.gpu_share = gpu_share
         self.version = version
         self.port = port
         self._scheduler = _Scheduler(self)
@@ -1107,7 +1111,7 @@ class OllamaServer:
         for runner in runners:
             entry = self._listing(runner.model, faults)
             entry["expires_at"] = rfc3339(runner.expires_ns)
-            entry["size_vram"] = runner.model.size
+            entry["size_vram"] = int(runner.model.size * self.gpu_share)
             if not self._older_than(0, 10):
                 entry["context_length"] = runner.num_ctx
             models.append(entry)
@@ -1184,9 +1188,10 @@ class OllamaServer:
             digest = hashlib.sha256(f"{tag} {suffix}".encode()).hexdigest()
             step = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": size}
             yield step
-            for part in (1, 2):
+            parts = max(2, round(self.pull_s / 0.06)) if suffix == "weights" else 2
+            for part in range(1, parts + 1):
                 await asyncio.sleep(0.06 if suffix == "weights" else 0)
-                yield {**step, "completed": size * part // 2}
+                yield {**step, "completed": size * part // parts}
                 if Fault.PULL_ERROR in faults:
                     yield {"error": "max retries exceeded: unexpected EOF"}
                     return
@@ -1643,6 +1648,8 @@ _SETTABLE: dict[str, Callable[[Any], Any]] = {
     "max_loaded": int,
     "num_ctx": int,
     "keep_alive_s": float,
+    "pull_s": float,
+    "gpu_share": float,
     "version": str,
 }
 

@@ -316,7 +316,7 @@ def test_three_threads_add_ask_and_look_at_once(librarian: Librarian) -> None:
 def test_the_doctor_and_the_table_look_at_a_working_library(librarian: Librarian) -> None:
     librarian.add_text("engine.txt", ENGINE_EN)
     until_processed(librarian, "engine.txt")
-    checks = {check.name: check.severity for check in librarian.doctor()}
+    checks = {check.name: check.severity for check in librarian.doctor().checks}
     assert checks["Library folder"] == "ok"
     rows = {row.name: row for row in librarian.verify()}
     assert rows["Documents processed"].passed
@@ -450,27 +450,19 @@ def test_a_server_that_goes_away_is_waited_for(
     assert librarian.snapshot().health.verdict in ("idle", "working")
 
 
-def test_a_deleted_model_fails_the_document_by_name_and_a_retry_goes_on(
+def test_a_deleted_model_is_waited_for_by_name_and_the_document_goes_on(
     server: OllamaServer, opened: Opened, tmp_path: Path
 ) -> None:
     librarian = opened(with_ollama(server, tmp_path))
     server.inject(Fault.MODEL_MISSING, count=None, match="/api/chat")
     librarian.add_text("voyages.txt", long_text(3))
-    until(
-        lambda: (view := view_of(librarian, "voyages.txt")) and view.document.error, "the failure"
-    )
+    until(lambda: librarian.snapshot().health.verdict == "waiting", "the wait for the model")
+    assert "ollama pull" in librarian.snapshot().health.remedy
     view = view_of(librarian, "voyages.txt")
     assert view is not None
-    assert view.document.status is Status.FAILED
-    assert "ollama pull" in str(view.document.error)
+    assert view.document.status is Status.PROCESSING
     server.heal()
-    librarian.retry("voyages.txt")
-    until(
-        lambda: (
-            (view := view_of(librarian, "voyages.txt")) and view.document.status is Status.PROCESSED
-        ),
-        "the retry",
-    )
+    until_status(librarian, "voyages.txt", Status.PROCESSED)
 
 
 def test_faults_that_pass_do_not_cost_the_document(

@@ -13,14 +13,14 @@ PACKAGE = ROOT / "librarian"
 
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
-    "errors knowledge tokens language settings portal logbook samples",
-    "documents chunking progress models decisions turns",
-    "catalogue journal library calls signals desk embeddings",
-    "evidence engine assembly intake snapshot",
-    "indexing answers verify health graph layout exports",
-    "views rooms",
+    "errors checks knowledge tokens language settings portal logbook samples durable vectors",
+    "documents chunking progress pace estimates models decisions turns account",
+    "catalogue journal library calls signals desk embeddings pulls",
+    "evidence engine assembly intake snapshot outlook",
+    "indexing answers verify health graph layout exports machine doctor probes",
+    "views rooms reembed",
     "app",
-    "registry web cli remote",
+    "registry web cli remote upkeep",
     "ui __main__",
     "pages streamlit_app",
 )
@@ -41,7 +41,7 @@ ROOMS = {
         "streamlit_app.py",
     ),
     "filelock": ("librarian/library.py",),
-    "sqlite3": ("librarian/catalogue.py", "librarian/journal.py", "librarian/health.py"),
+    "sqlite3": ("librarian/catalogue.py", "librarian/journal.py", "librarian/machine.py"),
 }
 #: What starts, looks for or patches an event loop.
 LOOP_FINDERS = {

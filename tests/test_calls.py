@@ -13,7 +13,8 @@ import anyio.lowlevel
 import numpy as np
 import pytest
 
-from librarian.calls import BACKOFF_S, POLL_S, STOPPED_POLL_S, Calls, Ticket
+from librarian.account import Ticket
+from librarian.calls import BACKOFF_S, POLL_S, STOPPED_POLL_S, Calls
 from librarian.decisions import row_for
 from librarian.errors import (
     BadEmbedding,
@@ -398,7 +399,7 @@ async def test_a_pause_ends_the_running_calls_of_that_document_only() -> None:
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(ask, "other")
         await anyio.wait_all_tasks_blocked()
-        assert {document for document, _, _ in calls.in_flight()} == {"book", "other"}
+        assert {call.document for call in calls.in_flight()} == {"book", "other"}
         calls.pause("book")
         await anyio.wait_all_tasks_blocked()
         assert ended == ["book paused"]
@@ -506,7 +507,8 @@ async def test_age_and_silence_of_a_running_call_are_told() -> None:
         tasks.start_soon(calls.complete, prompt(), Ticket(document="book"))
         await anyio.wait_all_tasks_blocked()
         now = 160.0
-        assert calls.in_flight() == (("book", 60.0, 60.0),)
+        (call,) = calls.in_flight()
+        assert (call.document, call.age_s, call.silent_s) == ("book", 60.0, 60.0)
         tasks.cancel_scope.cancel()
     assert calls.in_flight() == ()
 
@@ -567,3 +569,59 @@ async def test_a_text_that_spoils_its_batch_is_found_and_embedded_by_its_beginni
 async def test_a_text_that_cannot_be_embedded_at_all_is_named_by_its_first_words() -> None:
     with pytest.raises(BadEmbedding, match="poison and more of it"):
         await calls_of(PickyModel()).embed(["fine", "poison and more of it " * 5, "fine too"])
+
+
+# --- what a person can do about a call ------------------------------------------------------
+
+
+async def test_a_call_can_be_made_anew(tmp_path: Path) -> None:
+    gate = anyio.Event()
+    model = ScriptedModel(gate, "second answer")
+    calls = calls_of(model)
+    answers: list[str] = []
+
+    async def ask() -> None:
+        answers.append((await calls.complete(prompt(), Ticket())).text)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        (running,) = calls.in_flight()
+        calls.restart(running.number)
+        calls.restart(running.number + 100)  # has ended long ago
+    assert answers == ["second answer"]
+    assert model.cancelled == ["chunk"]
+    assert calls.account.retries == 1
+
+
+async def test_fewer_and_more_calls_at_once() -> None:
+    gate = anyio.Event()
+    model = ScriptedModel(*[gate] * 12)
+    calls = calls_of(model, limit=4)
+    async with anyio.create_task_group() as tasks:
+        for number in range(12):
+            tasks.start_soon(calls.complete, prompt(f"{number}"), Ticket())
+        await anyio.wait_all_tasks_blocked()
+        assert model.at_once == 4
+        calls.resize(2)
+        assert model.at_once == 4  # those that run go on
+        calls.resize(6)
+        await anyio.wait_all_tasks_blocked()
+        assert model.at_once == 6
+        calls.resize(0)
+        assert calls.limit == 1
+        model.most_at_once = 0
+        gate.set()
+    assert len(model.asked) == 12
+    assert model.most_at_once <= 1
+
+
+async def test_the_account_of_a_minute() -> None:
+    now = 100.0
+    calls = calls_of(ScriptedModel(), clock=lambda: now)
+    await calls.complete(prompt("one"), Ticket())
+    await calls.complete(prompt("two", role=Role.SUMMARY), Ticket())
+    now = 130.0
+    await calls.complete(prompt("three"), Ticket())
+    found = [(m.number, m.chunks, m.calls, m.output_tokens) for m in calls.account.minutes]
+    assert found == [(1, 1, 2, 6), (2, 1, 1, 3)]

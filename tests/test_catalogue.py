@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,3 +144,44 @@ def test_two_documents_of_one_name_are_an_error_by_name(catalogue: Catalogue) ->
     catalogue.put(document(1))
     with pytest.raises(LibraryError, match=r"catalogue\.sqlite3"):
         catalogue.put(document(2, name="1.txt"))
+
+
+def test_progress_is_noted_of_what_is_being_processed_only(catalogue: Catalogue) -> None:
+    catalogue.put(document(1, Status.PROCESSING))
+    catalogue.put(document(2, Status.PAUSED, chunks_done=3))
+    late = [document(n, chunks_total=9, chunks_done=7, share=0.5, error="no") for n in (1, 2)]
+    catalogue.note_progress(late)
+    noted = document(1, Status.PROCESSING, chunks_total=9, chunks_done=7, share=0.5)
+    assert catalogue.get("doc-1") == noted
+    assert catalogue.get("doc-2").chunks_done == 3
+
+
+def test_what_was_done_when_the_process_ended_is_saved_at_the_next_start(
+    catalogue: Catalogue, path: Path
+) -> None:
+    catalogue.put(document(1, Status.PROCESSING, chunks_total=9, chunks_done=7))
+    catalogue.close()
+    again = Catalogue(path)
+    assert again.get("doc-1").chunks_saved == 7
+    again.close()
+
+
+def test_a_pace_is_kept_by_model(catalogue: Catalogue, path: Path) -> None:
+    assert catalogue.pace("ollama/qwen3:8b") == {}
+    catalogue.keep_pace("ollama/qwen3:8b", {"call_s": 43.0})
+    catalogue.keep_pace("ollama/qwen3:8b", {"call_s": 41.5})
+    catalogue.close()
+    again = Catalogue(path)
+    assert again.pace("ollama/qwen3:8b") == {"call_s": 41.5}
+    assert again.pace("ollama/other") == {}
+    again.close()
+
+
+def test_a_library_from_before_shares_were_kept_opens(catalogue: Catalogue, path: Path) -> None:
+    catalogue.put(document(1))
+    catalogue.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE documents DROP COLUMN share")
+    again = Catalogue(path)
+    assert again.get("doc-1").share == 0.0
+    again.close()

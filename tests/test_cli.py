@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -201,10 +202,24 @@ def test_texts_come_from_the_standard_input_and_leave_by_name(home: Path) -> Non
     assert report(home, "status")["documents"] == []
 
 
-def test_the_cache_is_cleared_after_asking(filled: Path) -> None:
-    assert run(filled, "clear-cache").returncode == 1
-    cleared = run(filled, "clear-cache", "--yes")
+def test_the_cache_is_cleared_after_asking_and_the_journal_stays(home: Path, texts: Path) -> None:
+    run(home, "ingest", str(texts))
+    assert run(home, "clear-cache").returncode == 1
+    cleared = run(home, "clear-cache", "--yes")
     assert (cleared.returncode, cleared.stderr) == (0, "")
+    assert cleared.stdout == "Now empty: LightRAG's copy of the answers.\n"
+    refused = run(home, "clear-cache", "--what", "journal", given="n\n")
+    assert refused.returncode == 1
+    assert re.search(
+        r"has [1-9]\d* answers? of the model, which took .* in \d+\.\d MB", refused.stderr
+    )
+    assert "paid for again. Forget them?" in refused.stderr
+    cleared = run(home, "clear-cache", "--what", "all", "--yes")
+    assert re.search(r"has [1-9]\d* answers?", cleared.stdout)
+    files = [file["name"] for file in report(home, "status")["files"]]
+    assert [name for name in files if name.startswith("journal")] == ["journal.sqlite3"]
+    emptied = json.loads(run(home, "clear-cache", "--what", "journal", "--yes", "--json").stdout)
+    assert (emptied["what"], emptied["forgotten"]["answers"]) == ("journal", 0)
 
 
 def test_the_doctor_speaks_also_where_the_library_cannot_be_opened(home: Path) -> None:
@@ -225,6 +240,7 @@ def test_the_doctor_speaks_also_where_the_library_cannot_be_opened(home: Path) -
         ("ask",),
         ("ask", "Who?", "--mode", "psychic"),
         ("export-graph", "graph.xyz"),
+        ("clear-cache", "--what", "everything"),
         ("serve", "--port", "99999"),
         ("ingest", "a.txt", "--pause-s", "-1"),
     ],

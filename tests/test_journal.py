@@ -15,7 +15,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from librarian.calls import Calls, Ticket
+from librarian.account import Ticket
+from librarian.calls import Calls
 from librarian.documents import Status
 from librarian.errors import JournalError
 from librarian.journal import Journal, key_of

@@ -3,11 +3,12 @@
 import logging
 from pathlib import Path
 
+import anyio
 import pytest
 
 from librarian.app import Librarian
 from librarian.settings import Settings
-from librarian.signals import ChunkExtracted, Merged, Merging, Signal, signal_in
+from librarian.signals import ChunkExtracted, Ear, Merged, Merging, Signal, signal_in
 from tests.conftest import Opened, until_processed
 
 DOC = "doc-0123456789abcdef0123456789abcdef"
@@ -17,7 +18,7 @@ Ada Lovelace met Mary Somerville of Burntisland{n} at a party and wrote long not
 """
 
 
-class Ear(logging.Handler):
+class Notes(logging.Handler):
     """Keeps what LightRAG logs."""
 
     def __init__(self) -> None:
@@ -33,11 +34,11 @@ class Ear(logging.Handler):
 
 
 @pytest.fixture
-def heard(opened: Opened, tmp_path: Path) -> tuple[Ear, Librarian, str]:
+def heard(opened: Opened, tmp_path: Path) -> tuple[Notes, Librarian, str]:
     """What LightRAG says while it indexes a text of several chunks."""
     settings = Settings.from_env({}, home=tmp_path, backend="offline", chunk_tokens=200)
     librarian = opened(settings)
-    ear = Ear()
+    ear = Notes()
     logging.getLogger("lightrag").addHandler(ear)
     try:
         text = "\n".join(PARAGRAPH.format(n=n) for n in range(12))
@@ -50,7 +51,7 @@ def heard(opened: Opened, tmp_path: Path) -> tuple[Ear, Librarian, str]:
 
 
 def test_lightrag_tells_every_chunk_and_every_step_of_merging(
-    heard: tuple[Ear, Librarian, str],
+    heard: tuple[Notes, Librarian, str],
 ) -> None:
     ear, librarian, doc_id = heard
     document = librarian.snapshot().documents[0].document
@@ -70,11 +71,34 @@ def test_lightrag_tells_every_chunk_and_every_step_of_merging(
     assert ear.signals.count(Merged()) == 1
 
 
-def test_lightrag_tells_the_steps_in_their_order(heard: tuple[Ear, Librarian, str]) -> None:
+def test_lightrag_tells_the_steps_in_their_order(heard: tuple[Notes, Librarian, str]) -> None:
     ear, _, _ = heard
     kinds = [type(signal) for signal in ear.signals]
     order = [ChunkExtracted, Merging, Merged]
     assert kinds == sorted(kinds, key=order.index)
+
+
+@pytest.mark.anyio
+async def test_a_line_without_a_document_belongs_to_the_task_that_wrote_it() -> None:
+    heard: list[Signal] = []
+    ear = Ear(heard.append)
+    both = anyio.Event()
+
+    def say(text: str) -> None:
+        ear.emit(logging.LogRecord("lightrag", logging.INFO, "", 0, text, None, None))
+
+    async def merge(document: str) -> None:
+        say(f"Phase 1: Processing 5 entities from {document} (async: 20)")
+        if sum(isinstance(each, Merging) for each in heard) == 2:
+            both.set()
+        await both.wait()
+        say("Completed merging: 5 entities, 0 extra entities, 0 relations")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(merge, "doc-a")
+        tasks.start_soon(merge, "doc-b")
+    assert sorted(each.document for each in heard if isinstance(each, Merged)) == ["doc-a", "doc-b"]
+    assert len(heard) == 4
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_the_status_report_has_the_keys_that_stay_fixed(client: TestClient) -> N
     until_processed(client, insert(client, TEXT))
     report = client.get("/api/status").json()
     fixed = {"busy", "model", "counts", "documents", "files", "throughput", "loop", "health"}
-    assert set(report) == fixed | {"ready", "trouble"}
+    assert set(report) == fixed | {"ready", "trouble", "queue"}
     for name, keys in STATUS_KEYS.items():
         assert set(report[name]) == keys
     assert set(report["documents"][0]) == DOCUMENT_KEYS

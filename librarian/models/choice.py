@@ -79,5 +79,5 @@ def _offline_notice(settings: Settings) -> str:
         return ""
     return (
         "The offline model reads this library: it was begun with it, and vectors of two models "
-        "never mix. For a language model begin another library with LIBRARIAN_HOME."
+        "never mix. For a language model run `re-embed` with it, or begin another library."
     )

@@ -46,12 +46,7 @@ class OllamaModel:
         self, *, host: str, llm: str, embed: str, num_ctx: int, dimension: int = 0
     ) -> None:
         """Makes the client; call it on the loop that will use it."""
-        self._options = {
-            "num_ctx": num_ctx,
-            "temperature": 0.0,
-            # Without a bound a model that repeats itself goes on to ten times num_ctx.
-            "num_predict": max(num_ctx - PROMPT_TOKENS, num_ctx // 2),
-        }
+        self._options = options_of(num_ctx)
         self._card = ModelCard(
             backend="ollama",
             llm=llm,
@@ -176,20 +171,39 @@ class OllamaModel:
         return vectors
 
 
+def options_of(num_ctx: int) -> dict[str, Any]:
+    """The options of every request: with others, the server would load the model anew."""
+    return {
+        "num_ctx": num_ctx,
+        "temperature": 0.0,
+        # Without a bound a model that repeats itself goes on to ten times num_ctx.
+        "num_predict": max(num_ctx - PROMPT_TOKENS, num_ctx // 2),
+    }
+
+
 async def missing_models(host: str, names: Sequence[str]) -> tuple[str, ...] | None:
     """Which of these models a server lacks; None when it does not answer within two seconds."""
     listed = await _read(host, "/api/tags")
     try:
-        there = {_tagged(str(each["name"])) for each in listed["models"]} if listed else None
+        there = {tagged(str(each["name"])) for each in listed["models"]} if listed else None
     except (KeyError, TypeError):
         return None
-    return None if there is None else tuple(n for n in names if _tagged(n) not in there)
+    return None if there is None else tuple(n for n in names if tagged(n) not in there)
 
 
 async def server_version(host: str) -> str | None:
     """The version of the Ollama server at a host; None when it does not answer."""
     said = await _read(host, "/api/version")
     return str(said.get("version", "")) if said else None
+
+
+async def loaded_models(host: str) -> tuple[str, ...] | None:
+    """The models in a server's memory; None when it does not answer or is too old to say."""
+    listed = await _read(host, "/api/ps")
+    try:
+        return tuple(str(each["name"]) for each in listed["models"]) if listed else None
+    except (KeyError, TypeError):
+        return None
 
 
 async def _read(host: str, path: str) -> dict[str, Any] | None:
@@ -221,7 +235,8 @@ async def _closing(parts: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[Any
         await parts.aclose()  # type: ignore[attr-defined]
 
 
-def _tagged(name: str) -> str:
+def tagged(name: str) -> str:
+    """A model's name as the server lists it."""
     return name if ":" in name else f"{name}:latest"
 
 

@@ -6,18 +6,22 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
 from tests.bench import texts
+from tests.bench.edits import edits
+from tests.bench.journal import journal
+from tests.bench.journal_cost import journal_cost
+from tests.bench.kills import kills
+from tests.bench.outage import outage
 from tests.bench.processes import (
+    ENDED,
     LATENCY_S,
     SLOTS,
     App,
@@ -25,13 +29,15 @@ from tests.bench.processes import (
     Json,
     StandIn,
     app,
+    own_folder,
+    reads_with,
     running,
     stand_in,
     tail,
     until,
 )
 from tests.bench.report import Row, percentile
-from tests.bench.watchers import ENDED, MemoryWatcher, PageWatcher, StatusWatcher, chromium
+from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
 
 INDEX_S = 600.0  # the longest that a book is waited for
 OFFLINE_S = 1200.0
@@ -53,14 +59,9 @@ class Seen:
 
 def index(corpus: Path | None) -> list[Row]:
     """A book through the real app and a model of known speed: alone, then with people watching."""
-    with _folder() as folder, stand_in(folder) as ollama:
+    with own_folder() as folder, stand_in(folder) as ollama:
         path = texts.book(corpus, folder)
-        environ = {
-            "LIBRARIAN_BACKEND": "ollama",
-            "OLLAMA_HOST": ollama.url,
-            "LLM_MAX_ASYNC": str(SLOTS),
-            "LIBRARIAN_GLEANING": "0",
-        }
+        environ = reads_with(ollama)
         ollama.set(latency_s=0.0)
         with app(folder / "warm", **environ) as earlier:  # the stand-in has thought it all then
             _index_unseen(earlier, path)
@@ -75,7 +76,7 @@ def index(corpus: Path | None) -> list[Row]:
 
 def offline(corpus: Path | None) -> list[Row]:
     """All the texts from files to a graph by the command, with the offline model."""
-    with _folder() as folder:
+    with own_folder() as folder:
         paths = texts.library(corpus, folder)
         command = [sys.executable, "-m", "librarian", "ingest", "--json"]
         command += ["--home", str(folder / "home"), *map(str, paths)]
@@ -101,7 +102,7 @@ def offline(corpus: Path | None) -> list[Row]:
 
 def first_page(corpus: Path | None) -> list[Row]:
     """From the start of the app to its first page, in a browser that runs already."""
-    with _folder() as folder, chromium() as browser:
+    with own_folder() as folder, chromium() as browser:
         seconds = [_start_to_page(folder / f"home{n}", browser) for n in range(STARTS)]
     middle, worst = statistics.median(seconds), max(seconds)
     return [
@@ -114,6 +115,11 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "index": index,
     "offline": offline,
     "first-page": first_page,
+    "kills": kills,
+    "outage": outage,
+    "edits": edits,
+    "journal": journal,
+    "journal-cost": journal_cost,
 }
 
 
@@ -236,9 +242,3 @@ def _start_to_page(home: Path, browser: Browser) -> float:
             return time.monotonic() - begun_s
         finally:
             page.close()
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
-        yield Path(name)

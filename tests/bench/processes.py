@@ -6,9 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ END_S = 20.0  # an app writes its library before it ends
 POLL_S = 0.05
 SLOTS = 4
 LATENCY_S = 0.2
+ENDED = ("processed", "failed", "paused")
 OURS = ("LIBRARIAN_", "OLLAMA_", "LLM_", "STREAMLIT_")  # settings of the person's own
 
 Json = dict[str, Any]
@@ -42,11 +44,20 @@ class StandIn:
         """Changes how it behaves, or has it forget its calls."""
         httpx.post(f"{self.url}/_stand_in/set", json=values, trust_env=False).raise_for_status()
 
+    def inject(self, fault: str, **how: object) -> None:
+        """Lets a fault strike."""
+        body = {"fault": fault, **how}
+        httpx.post(f"{self.url}/_stand_in/inject", json=body, trust_env=False).raise_for_status()
+
     def calls(self) -> list[Json]:
         """What was asked of it."""
         answer = httpx.get(f"{self.url}/_stand_in/calls", trust_env=False, timeout=30)
         found: list[Json] = answer.raise_for_status().json()["calls"]
         return found
+
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        return _is_open(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +73,14 @@ class App:
         report: Json = httpx.get(f"{self.url}/api/status", trust_env=False, timeout=30).json()
         return report
 
-    def add(self, path: Path) -> str:
+    def document(self, doc_id: str) -> Json:
+        """A document as it is now; empty while it is not known."""
+        documents = self.status()["documents"]
+        return next((each for each in documents if each["id"] == doc_id), {})
+
+    def add(self, path: Path, *, replace: bool = False) -> str:
         """Hands a file in; gives back its id."""
-        body = {"path": str(path)}
+        body = {"path": str(path), "replace": replace}
         answer = httpx.post(f"{self.url}/api/do/add", json=body, trust_env=False, timeout=60)
         admission: Json = answer.raise_for_status().json()["admissions"][0]
         if admission["outcome"] != "accepted":
@@ -73,12 +89,22 @@ class App:
 
     def listens(self) -> bool:
         """Whether it takes connections."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", httpx.URL(self.url).port or 80)) == 0
+        return _is_open(self.url)
 
     def until_ready(self) -> None:
         """Waits until it is open over its library."""
         until(lambda: self.status()["ready"], "the app to be ready", self.process, self.log)
+
+    def until_processed(self, doc_id: str, timeout_s: float) -> None:
+        """Waits until a document is in the graph."""
+
+        def ended() -> bool:
+            return self.document(doc_id).get("status") in ENDED
+
+        until(ended, "the document to be processed", self.process, self.log, timeout_s)
+        document = self.document(doc_id)
+        if document["status"] != "processed":
+            raise Broken(f"The document is {document['status']}. {document['error']}")
 
 
 @contextmanager
@@ -109,6 +135,23 @@ def app(home: Path, **environ: str) -> Iterator[App]:
         yield App(f"http://127.0.0.1:{port}", process, log)
 
 
+def reads_with(ollama: StandIn) -> dict[str, str]:
+    """The environment of an app that reads with a stand-in."""
+    return {
+        "LIBRARIAN_BACKEND": "ollama",
+        "OLLAMA_HOST": ollama.url,
+        "LLM_MAX_ASYNC": str(SLOTS),
+        "LIBRARIAN_GLEANING": "0",
+    }
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for the time of a measurement."""
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 @contextmanager
 def running(
     command: Sequence[str], settings: Mapping[str, str], log: Path, output: Path | None = None
@@ -132,6 +175,14 @@ def family(process: Process) -> list[psutil.Process]:
         return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def kill(process: Process) -> None:
+    """Ends a process and its children as `kill -9` does: none of them gets another word."""
+    for each in family(process):
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait(END_S)
 
 
 def until(
@@ -165,6 +216,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _is_open(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", httpx.URL(url).port or 80)) == 0
 
 
 def _end(process: Process) -> None:

@@ -56,6 +56,6 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = {"s": 2, "ms": 0, "MB": 0, "times": 3, "load": 2}.get(unit, 0)
+    digits = {"s": 2, "ms": 0, "MB": 0, "times": 3, "load": 2, "%": 2}.get(unit, 0)
     shown = "" if unit == "load" else unit
     return f"{value:,.{digits}f} {shown}".rstrip()

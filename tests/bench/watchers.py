@@ -17,12 +17,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from tests.bench.processes import Json, Process, family
+from tests.bench.processes import ENDED, Json, Process, family
 
 STATUS_EVERY_S = 0.1
 MEMORY_EVERY_S = 0.2
 PUMP_MS = 200.0  # Playwright hands events out only while it is asked to wait
-ENDED = ("processed", "failed", "paused")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

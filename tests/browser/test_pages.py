@@ -121,6 +121,25 @@ def test_every_page_opens_without_an_error(
     context.close()
 
 
+def test_the_journal_is_cleared_only_by_who_knows_what_it_costs(page: Any, app: App) -> None:
+    go(page, app, "system", "System")
+    page.get_by_test_id("stSpinner").wait_for(state="detached")
+    button = page.get_by_role("button", name="Clear", exact=True)
+    assert button.is_enabled()
+    page.get_by_text("the journal", exact=True).click()
+    page.get_by_text("I know what that costs").wait_for()
+    assert "answer" in page.get_by_text("I know what that costs").inner_text()
+    assert button.is_disabled()
+    page.get_by_text("I know what that costs").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('button')].some(b => b.innerText.includes('Clear')"
+        " && !b.disabled)"
+    )
+    button.click()
+    page.get_by_text("Cleared: the journal.").wait_for()
+    assert page.get_by_test_id("stException").count() == 0
+
+
 def _note_outside(outside: list[str], url: str, own: str) -> None:
     own_socket = own.replace("http", "ws")
     if not url.startswith((own, own_socket, "data:", "blob:", "about:")):

@@ -1,0 +1,164 @@
+"""What is being done with each document and how long it will take, as the pages are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from anyio import to_thread
+
+from librarian.calls import Calls
+from librarian.documents import Document, Phase, Status
+from librarian.estimates import Estimate, Queue, Work, forecast, left_of, waiting
+from librarian.library import Library
+from librarian.pace import Pace, as_stored, learned, measured, pace_from, weights_of
+from librarian.progress import Progress
+from librarian.snapshot import DocumentView
+
+MEASURED_EVERY_S = 0.5
+KEEP_EVERY_S = 15.0
+CHARACTERS = 2.9  # of a token, between Russian and English
+FULL = 0.95  # chunks are a little smaller than they may be
+
+
+class Outlook:
+    """Judges the queue by what calls took: now, and in earlier runs of the same model."""
+
+    def __init__(self, library: Library, calls: Calls) -> None:
+        self._library = library
+        self._calls = calls
+        card = calls.model.card
+        self._key = f"{card.backend}/{card.llm}"
+        # A server gets one call more than it has slots for; see `Rooms`.
+        self._ahead = int(card.backend == "ollama" and calls.limit > 1)
+        self._known = pace_from(library.catalogue.pace(self._key))
+        self._kept, self._kept_s = self._known, float("-inf")
+        self._pace, self._measured_s = self._known, float("-inf")
+
+    def pace(self, now_s: float) -> Pace:
+        """What the model's work costs, as far as it is known now."""
+        account = self._calls.account
+        first = not self._pace.call_s and account.finished
+        if first or now_s - self._measured_s >= MEASURED_EVERY_S:
+            self._pace = measured(
+                self._known, account.finished, self._ages(), now_s, self._calls.limit
+            )
+            self._measured_s = now_s
+        return self._pace
+
+    def begin(self, document: Document, now_s: float) -> Progress:
+        """The progress of a document that is taken up."""
+        pace = self.pace(now_s)
+        chunks = self._chunks(document, self._characters((document,)))
+        return Progress.of(document, now_s, weights_of(pace, chunks, self._calls.limit))
+
+    def learn(self, document: Document, ended: Progress, now_s: float) -> None:
+        """Takes in what a document's phases took."""
+        if ended.phase is not Phase.SAVING:
+            return
+        began, merging = ended.started_s, ended.began_s(Phase.MERGING)
+        finished = self._calls.account.finished
+        merges = sum(call.role == "summary" and call.started_s >= merging for call in finished)
+        extracts = sum(
+            call.role == "extract" and call.document == document.id and call.started_s >= began
+            for call in finished
+        )
+        self._known = learned(self._known, ended, merges, now_s)
+        if ended.asked >= 2 and extracts >= ended.asked:
+            self._known = replace(self._known, calls_per_chunk=extracts / ended.asked)
+        self._measured_s = float("-inf")
+
+    async def keep(self, documents: Sequence[Document], now_s: float) -> None:
+        """Writes down how far documents are and what a call takes: after a kill it is known."""
+        catalogue = self._library.catalogue
+        if documents:
+            await to_thread.run_sync(catalogue.note_progress, documents)
+        pace = self.pace(now_s)
+        soon = now_s - self._kept_s < KEEP_EVERY_S and pace.documents == self._kept.documents
+        if pace.call_s and pace != self._kept and not soon:
+            self._kept, self._kept_s = pace, now_s
+            await to_thread.run_sync(catalogue.keep_pace, self._key, as_stored(pace))
+
+    def views(
+        self, documents: Sequence[Document], active: Mapping[str, Progress], now_s: float
+    ) -> tuple[tuple[DocumentView, ...], Queue | None]:
+        """All documents with what is done to them, and the outlook for those of the queue."""
+        queued = [
+            each
+            for each in documents
+            if each.id in active or each.status in (Status.PENDING, Status.PROCESSING)
+        ]
+        if not queued:
+            return tuple(DocumentView(document=each) for each in documents), None
+        queued.sort(key=lambda each: (each.id not in active, each.place))
+        works = self._works(queued, active, self._characters(documents), now_s)
+        limit = self._calls.limit
+        slots = max(1, limit - self._ahead)
+        found, queue = forecast(works, self.pace(now_s), self._ages(), limit=limit, slots=slots)
+        etas = {each.id: eta for each, eta in zip(queued, found, strict=True)}
+        views = (_view(each, active.get(each.id), etas.get(each.id), now_s) for each in documents)
+        return tuple(views), queue
+
+    def _works(
+        self,
+        queued: Sequence[Document],
+        active: Mapping[str, Progress],
+        characters: float,
+        now_s: float,
+    ) -> list[Work]:
+        pace, limit = self.pace(now_s), self._calls.limit
+        works = []
+        for each in queued:
+            chunks = self._chunks(each, characters)
+            if progress := active.get(each.id):
+                works.append(left_of(progress, chunks, pace, limit, now_s))
+            else:
+                guessed = not each.chunks_total
+                works.append(waiting(chunks, each.chunks_done, pace, limit, guessed=guessed))
+        return works
+
+    def _characters(self, documents: Sequence[Document]) -> float:
+        """How many characters a chunk of this library has."""
+        cut = [each for each in documents if each.chunks_total > 3]
+        if cut:
+            return sum(each.characters for each in cut) / sum(each.chunks_total for each in cut)
+        return self._library.manifest.chunk_tokens * CHARACTERS * FULL
+
+    def _chunks(self, document: Document, characters: float) -> float:
+        return document.chunks_total or max(1.0, document.characters / max(1.0, characters))
+
+    def _ages(self) -> list[float]:
+        return [
+            call.age_s for call in self._calls.in_flight() if call.role in ("extract", "summary")
+        ]
+
+
+def _view(
+    document: Document, progress: Progress | None, eta: Estimate | None, now_s: float
+) -> DocumentView:
+    done, total = progress.steps if progress else (0, 0)
+    return DocumentView(
+        document=shown(document, progress, now_s) if progress else document,
+        phase=progress.phase if progress else None,
+        phase_done=done,
+        phase_total=total,
+        entities_left=progress.entities - progress.entities_done if progress else 0,
+        eta_s=eta.likely_s if eta else None,
+        eta_low_s=eta.low_s if eta else None,
+        eta_high_s=eta.high_s if eta else None,
+    )
+
+
+def shown(document: Document, progress: Progress, now_s: float) -> Document:
+    """A document that is being processed, with its numbers of this moment."""
+    return replace(
+        document,
+        status=Status.PROCESSING,
+        chunks_total=progress.chunks_total,
+        chunks_done=progress.chunks_done,
+        chunks_saved=progress.chunks_saved,
+        entities=progress.entities,
+        relations=progress.relations,
+        elapsed_s=document.elapsed_s + now_s - progress.started_s,
+        share=progress.share,
+    )

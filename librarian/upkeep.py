@@ -1,0 +1,194 @@
+"""The commands that keep a library up: the doctor, models, new vectors, forgotten answers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from librarian.cli import PLAIN_EVERY_S, agreed, complain, duration, print_json, say
+from librarian.errors import LibrarianError
+from librarian.settings import Settings
+
+if TYPE_CHECKING:
+    from librarian.pulls import Pull, Pulls
+    from librarian.reembed import Progress
+    from librarian.remote import Desk, Json
+
+CACHES = {
+    "lightrag": "LightRAG's copy of the answers",
+    "journal": "the journal of answers",
+    "all": "the journal of answers, and LightRAG's copy",
+}
+STOPPED = {
+    "re-embed": "Stopped. The library is as it was, with its old vectors.",
+    "pull": "Stopped. The server keeps what has arrived; pull again to go on.",
+}
+WATCH_S = 0.2
+FREE = (
+    "Empty LightRAG's copy of the answers? The journal keeps them, so that indexing a text again "
+    "costs nothing. Where a document is deleted later, what it shares with others keeps its words."
+)
+
+
+def clear_cache(desk: Desk, arguments: Namespace) -> int:
+    """Forgets answers of the model; of the journal, it says first what that costs."""
+    what = arguments.what
+    holdings = desk.do("journal") if what != "lightrag" else None
+    question = FREE if holdings is None else f"{cost(holdings)} Forget them?"
+    if holdings is not None and arguments.yes and not arguments.json:
+        say(cost(holdings))
+    if not arguments.yes and not agreed(question):
+        complain("Nothing was cleared.")
+        return 1
+    report = desk.do("clear-cache", what=what) | {"what": what}
+    if arguments.json:
+        return print_json(report | ({"forgotten": holdings} if holdings else {}))
+    say(f"Now empty: {CACHES[what]}.")
+    return 0
+
+
+def cost(holdings: Json) -> str:
+    """What is lost with the journal."""
+    count = holdings["answers"]
+    return (
+        f"The journal has {count:,} answer{'s' * (count != 1)} of the model, which took "
+        f"{duration(holdings['model_s'])} of its time, in {holdings['bytes'] / 1e6:,.1f} MB. "
+        "Without them, texts that are indexed again are paid for again."
+    )
+
+
+def re_embed(settings: Settings, arguments: Namespace) -> int:
+    """Makes all vectors of a library anew, without asking a language model."""
+    from librarian.reembed import re_embed as run  # brings LightRAG, as `app` does
+
+    report = run(settings, Gauge(quiet=arguments.json))
+    if arguments.json:
+        return print_json(asdict(report))
+    if report.notice:
+        complain(report.notice)
+    for warning in report.warnings:
+        complain(warning)
+    say(
+        f"{report.chunks:,} chunks, {report.entities:,} entities and {report.relations:,} "
+        f"relations have vectors of {report.embed} now, {report.dimension:,} numbers each; before, "
+        f"it was {report.before or 'none'}. It took {duration(report.elapsed_s)}."
+    )
+    return 0
+
+
+class Gauge:
+    """Shows how many texts are done: in one line of a terminal, or in a line now and then."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = sys.stdout.isatty() and not quiet
+        self._next = time.monotonic() + PLAIN_EVERY_S
+        self._waiting = ""
+
+    def __call__(self, progress: Progress) -> None:
+        """Takes the state of this moment."""
+        if self._quiet or not progress.total:
+            return
+        line = f"{progress.done:,} of {progress.total:,} texts"
+        if progress.waiting != self._waiting:
+            self._waiting = progress.waiting
+            complain(progress.waiting or "It goes on.")
+        if self._live:
+            sys.stdout.write(f"\r\x1b[K{line}" + "\n" * (progress.done == progress.total))
+            sys.stdout.flush()
+        elif time.monotonic() > self._next:
+            self._next = time.monotonic() + PLAIN_EVERY_S
+            say(line)
+
+
+def doctor(desk: Desk, arguments: Namespace) -> int:
+    """Prints what was looked at, what was seen, what to do."""
+    report = desk.doctor()
+    if arguments.probe and report["ok"]:
+        complain("The model is measured: a minute, or more if it has to be loaded.")
+        report = desk.do("probe")
+    elif arguments.probe:
+        complain("The model was not measured: mend what failed first.")
+    if arguments.json:
+        print_json(report)
+    else:
+        for check in report["checks"]:
+            verdict = check["severity"].upper().ljust(4)
+            say(f"{verdict}  {check['name']}: {check['message']} {check['remedy']}".rstrip())
+    return 0 if report["ok"] else 1
+
+
+def pull(settings: Settings, arguments: Namespace) -> int:
+    """Has the server get models, one after another, without opening a library.
+
+    Raises:
+        LibrarianError: it is not known which, because the server does not say what it has.
+    """
+    from librarian.portal import Portal
+    from librarian.pulls import PullState, open_pulls
+
+    portal = Portal()
+    try:
+        names = arguments.models or portal.call(_lacking, settings)
+        pulls = portal.enter(open_pulls(settings.ollama_host))
+        ended = []
+        for name in names:
+            portal.call(pulls.start, name)
+            ended.append(_watched(pulls, name, quiet=arguments.json))
+    finally:
+        portal.close()
+    good = all(each.state is PullState.DONE for each in ended)
+    if arguments.json:
+        keys = ("model", "state", "done", "total", "error")
+        print_json({"ok": good, "models": [{key: getattr(e, key) for key in keys} for e in ended]})
+    elif not ended:
+        say(f"{settings.llm_model} and {settings.embed_model} are on the server.")
+    return 0 if good else 1
+
+
+async def _lacking(settings: Settings) -> tuple[str, ...]:
+    from librarian.doctor import way_to
+    from librarian.models.servers import survey
+
+    wanted = tuple(dict.fromkeys((settings.llm_model, settings.embed_model)))
+    server = await survey(settings.ollama_host, ())
+    if server.listed is None:
+        trouble = server.trouble or "The server does not say which models it has."
+        raise LibrarianError(f"{trouble} {way_to(trouble)}")
+    return tuple(name for name in wanted if not server.has(name))
+
+
+def _watched(pulls: Pulls, name: str, *, quiet: bool) -> Pull:
+    """Shows one pull until it has ended."""
+    live = sys.stdout.isatty() and not quiet
+    told_s = time.monotonic()
+    while True:
+        seen = next(each for each in pulls.seen if each.model == name)
+        if live:
+            sys.stdout.write(f"\r\x1b[K{name}: {seen.text}")
+            sys.stdout.flush()
+        if seen.state != "running":
+            break
+        if not quiet and not live and time.monotonic() > told_s + PLAIN_EVERY_S:
+            told_s = time.monotonic()
+            say(f"{name}: {seen.text}")
+        time.sleep(WATCH_S)
+    if live:
+        sys.stdout.write("\r\x1b[K")
+    if not quiet and seen.error:
+        complain(seen.error)
+    elif not quiet:
+        say(f"{name}: {seen.text}")
+    return seen
+
+
+COMMANDS: dict[str, Callable[[Desk, Namespace], int]] = {
+    "clear-cache": clear_cache,
+    "doctor": doctor,
+}
+# Those that do not go through the dashboard that has the library.
+ALONE: dict[str, Callable[[Settings, Namespace], int]] = {"re-embed": re_embed, "pull": pull}

@@ -1,0 +1,434 @@
+"""One way of indexing, tried out: a whole run with questions meanwhile, then one that is killed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.bench.event_loops import texts
+from tests.bench.processes import (
+    ROOT,
+    Broken,
+    Process,
+    StandIn,
+    free_port,
+    kill,
+    running,
+    tail,
+    until,
+)
+from tests.bench.report import percentile
+
+IDLE_S = 2.0  # of pings before the text is sent
+LEAST_S = 2.0  # of pings, even if it is refused at once
+QUERY_S = 30.0
+ASK_AFTER = 20  # answers about chunks, a third of the book
+ASK_LATEST_S = 10.0
+HALF = 30  # answers about chunks, before the kill
+SETTLE_S = 1.0
+POLL_S = 0.1
+STATUSES, GRAPH = "kv_store_doc_status.json", "graph_chunk_entity_relation.graphml"
+LOOP_ERROR = re.compile(
+    r"different (event )?loop|another (event )?loop|running (asyncio )?event loop|"
+    r"event loop is already running|event loop is closed|Can't patch loop|Leaving task",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A way of indexing and of asking."""
+
+    key: str
+    title: str
+    opened: str  #: where LightRAG was opened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What became of a question."""
+
+    seconds: float
+    answered: bool
+    text: str  #: the beginning of the answer, or the error
+    meanwhile: bool  #: the text was still being indexed when it was asked
+    before_end: bool  #: and still was when the answer came
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pings:
+    """What the client outside saw."""
+
+    asked: int
+    unanswered: int  #: when the run ended; they count with their age
+    p95_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed:
+    """A run that was killed, and the same again."""
+
+    paid: int  #: answers that had come before
+    again: int  #: of them, how many were asked for again
+    ended: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """All that was seen of a way."""
+
+    way: Way
+    started: bool
+    finished: bool
+    error: str  #: its first line
+    status: str  #: of the document, on the disk
+    wall_s: float
+    calls: int  #: of the chat model, without those of questions
+    entities: int
+    idle: Pings | None
+    pings: Pings | None
+    asked: tuple[Asked, ...]
+    loop_errors: int  #: lines of the log
+    loop_error: str  #: the first of them
+    killed: Killed | None
+
+
+class Ended(Exception):
+    """The way the sending of a text ended, other than well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The web server of a way, with its worker if it has one."""
+
+    url: str
+    port: int
+    processes: tuple[Process, ...]
+    logs: tuple[Path, ...]
+
+    def insert(self, text: str, name: str, limit_s: float) -> None:
+        """Sends a text and waits until it is in.
+
+        Raises:
+            Ended: it is not; why.
+        """
+        deadline = time.monotonic() + limit_s
+        late = Ended(f"no end within {limit_s:.0f} s")
+        try:
+            with httpx.Client(trust_env=False, timeout=limit_s) as client:
+                answer = client.post(f"{self.url}/insert", json={"text": text, "name": name})
+                if answer.status_code == 200:
+                    return
+                if answer.status_code != 202:
+                    raise Ended(_error_of(answer))
+                while (left_s := deadline - time.monotonic()) > 0:
+                    state = client.get(f"{self.url}/state", timeout=left_s).json()
+                    if state["state"] == "done":
+                        return
+                    if state["state"] == "failed":
+                        raise Ended(state["error"])
+                    time.sleep(POLL_S)
+        except httpx.TimeoutException as exc:
+            raise late from exc
+        except httpx.TransportError as exc:
+            raise Ended(f"{type(exc).__name__}: {exc}") from exc
+        raise late
+
+    def kill(self) -> None:
+        """Ends all of it as `kill -9` does."""
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                kill(process)
+
+    def loop_errors(self) -> list[str]:
+        """The lines of its logs that tell of a wrong loop."""
+        lines = [
+            line.strip()
+            for log in self.logs
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
+        # A traceback shows the line of code that raises, which is not another error.
+        return [line for line in lines if LOOP_ERROR.search(line) and not line.startswith(CODE)]
+
+
+CODE = ('f"', '"', "'", "raise ")
+
+
+def try_out(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Trial:
+    """Both runs of a way, each over a copy of `home`."""
+    try:
+        trial = _whole(way, _copy(home, home.with_name(f"{way.key}-whole")), ollama, limit_s)
+    except Broken as exc:
+        return _unstarted(way, str(exc))
+    return trial
+
+
+def killed(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Killed | None:
+    """A run that is killed when half is answered, and the same again; None if that never was."""
+    mine = _copy(home, home.with_name(f"{way.key}-killed"))
+    ollama.set(forget_calls=True)
+    with served(way, mine, ollama) as server:
+        sending = Sending(server, limit_s)
+        reached = _until_answered(ollama, HALF, sending, limit_s)
+        server.kill()
+        sending.join()
+    if not reached:
+        return None
+    time.sleep(SETTLE_S)  # the stand-in sees that nobody listens any more
+    paid = {call["digest"] for call in _chats(ollama) if call["outcome"] == "done"}
+    ollama.set(forget_calls=True)
+    with served(way, mine, ollama) as server:
+        sending = Sending(server, limit_s)
+        sending.join()
+        server.kill()
+    time.sleep(SETTLE_S)
+    again = {call["digest"] for call in _chats(ollama)} & paid
+    ended = sending.error or f"finished, {_status(mine)[0]}"
+    return Killed(paid=len(paid), again=len(again), ended=ended)
+
+
+def prepare(way: Way, home: Path, ollama: StandIn, limit_s: float) -> None:
+    """A library with a short text in it, by a way that works."""
+    with served(way, home, ollama) as server:
+        server.insert(texts.seed(), texts.SEED, limit_s)
+
+
+class Sending:
+    """The sending of the book, in a thread."""
+
+    def __init__(self, server: Server, limit_s: float) -> None:
+        self.begun_s = time.monotonic()
+        self.ended_s = 0.0
+        self.error = ""
+        self._server = server
+        self._limit_s = limit_s
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.ended_s > 0
+
+    def join(self) -> None:
+        """Waits for the end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._server.insert(texts.book(), texts.BOOK, self._limit_s)
+        except Ended as exc:
+            self.error = str(exc)
+        self.ended_s = time.monotonic()
+
+
+def _whole(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Trial:
+    ollama.set(forget_calls=True)
+    with served(way, home, ollama) as server:
+        with _pinging(server.port) as client:
+            time.sleep(IDLE_S)
+            sending = Sending(server, limit_s)
+            _until_answered(ollama, ASK_AFTER, sending, ASK_LATEST_S)
+            asked = _ask(server, sending)
+            sending.join()
+            time.sleep(max(0.0, sending.begun_s + LEAST_S - time.monotonic()))
+            seen, end_s = client()
+        chats = _chats(ollama)
+        server.kill()
+        errors = server.loop_errors()
+    status, reason = _status(home)
+    return Trial(
+        way=way,
+        started=True,
+        finished=not sending.error and status == "processed",
+        error=sending.error or reason,
+        status=status,
+        wall_s=sending.ended_s - sending.begun_s,
+        calls=len(chats),
+        entities=_entities(home),
+        idle=_pings([each for each in seen if each[0] < sending.begun_s], end_s),
+        pings=_pings([each for each in seen if each[0] >= sending.begun_s], end_s),
+        asked=asked,
+        loop_errors=len(errors),
+        loop_error=errors[0] if errors else "",
+        killed=None,
+    )
+
+
+def _unstarted(way: Way, error: str) -> Trial:
+    lines = [line.strip() for line in error.splitlines() if LOOP_ERROR.search(line)]
+    return Trial(
+        way=way,
+        started=False,
+        finished=False,
+        error=lines[-1] if lines else error,
+        status="",
+        wall_s=0.0,
+        calls=0,
+        entities=0,
+        idle=None,
+        pings=None,
+        asked=(),
+        loop_errors=len(lines),
+        loop_error=lines[0] if lines else "",
+        killed=None,
+    )
+
+
+@contextmanager
+def served(way: Way, home: Path, ollama: StandIn) -> Iterator[Server]:
+    """The processes of a way over a home, ready for work."""
+    port, module = free_port(), [sys.executable, "-m"]
+    url, log = f"http://127.0.0.1:{port}", home.with_suffix(".log")
+    here, ready = "tests.bench.event_loops", "/ping"
+    environ: dict[str, str] = {}
+    commands = [[*module, f"{here}.webs", way.key, str(port), str(home), ollama.url]]
+    if way.key == "portal":
+        commands = [[*module, f"{here}.ours", str(port), str(home), ollama.url]]
+    elif way.key == "celery":
+        # The worker first: the folders of its messages are there when the web server looks.
+        worker = [*module, "celery", "-A", f"{here}.worker:celery", "worker", "--pool", "prefork"]
+        commands = [[*worker, "-c", "1", "-l", "info", "--without-gossip", "--without-mingle"]]
+        commands += [[*module, f"{here}.sender", str(port)]]
+        environ, ready = {"BENCH_HOME": str(home), "BENCH_OLLAMA": ollama.url}, "/ready"
+    logs = [log.with_suffix(f".{number}.log") for number in range(len(commands))]
+    with ExitStack() as exits:
+        processes = [
+            exits.enter_context(running(command, environ, each))
+            for command, each in zip(commands, logs, strict=True)
+        ]
+
+        def answers() -> bool:
+            return httpx.get(f"{url}{ready}", trust_env=False, timeout=60).is_success
+
+        until(answers, f"the server of {way.key}", processes[-1], logs[-1])
+        server = Server(url, port, tuple(processes), tuple(logs))
+        yield server
+
+
+@contextmanager
+def _pinging(port: int) -> Iterator[Callable[[], tuple[list[Any], float]]]:
+    """The client outside; what it gives ends it and says what it saw, and when it ended."""
+    client = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.event_loops.pings", str(port)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def end() -> tuple[list[Any], float]:
+        said, _ = client.communicate(timeout=30)
+        seen = json.loads(said)
+        return seen["asked"], float(seen["ended_s"])
+
+    try:
+        yield end
+    finally:
+        client.kill()
+        client.wait()
+
+
+def _pings(seen: list[Any], end_s: float) -> Pings | None:
+    if not seen:
+        return None
+    late = [end_s - begun_s for begun_s, took_s in seen if took_s is None]
+    took = [took_s for _, took_s in seen if took_s is not None] + late
+    return Pings(
+        asked=len(seen),
+        unanswered=len(late),
+        p95_ms=1e3 * percentile(took, 0.95),
+        max_ms=1e3 * max(took),
+    )
+
+
+def _ask(server: Server, sending: Sending) -> tuple[Asked, ...]:
+    """Two questions at the same time."""
+    answers: dict[int, Asked] = {}
+
+    def ask(number: int, question: str) -> None:
+        meanwhile, begun_s = not sending.over, time.monotonic()
+        good, text = False, f"no answer within {QUERY_S:.0f} s"
+        try:
+            found = httpx.get(
+                f"{server.url}/query", params={"q": question}, trust_env=False, timeout=QUERY_S
+            )
+            good = found.status_code == 200 and bool(found.json()["answer"])
+            text = str(found.json()["answer"])[:200] if found.is_success else _error_of(found)
+        except httpx.TimeoutException:
+            pass
+        except httpx.TransportError as exc:
+            text = f"{type(exc).__name__}: {exc}"
+        answers[number] = Asked(
+            seconds=time.monotonic() - begun_s,
+            answered=good and "[no-context]" not in text,
+            text=text.partition("\n")[0],
+            meanwhile=meanwhile,
+            before_end=meanwhile and not sending.over,
+        )
+
+    threads = [
+        threading.Thread(target=ask, args=pair, daemon=True) for pair in enumerate(texts.QUESTIONS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return tuple(answers[number] for number in sorted(answers))
+
+
+def _until_answered(ollama: StandIn, wanted: int, sending: Sending, limit_s: float) -> bool:
+    """Whether so many chunks were answered before the sending or the time was over."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        done = Counter(call["outcome"] for call in _chats(ollama) if call["role"] == "extract")
+        if done["done"] >= wanted:
+            return True
+        if sending.over:
+            return False
+        time.sleep(POLL_S)
+    return False
+
+
+def _chats(ollama: StandIn) -> list[dict[str, Any]]:
+    """The calls of the indexing to the chat model that have ended."""
+    return [call for call in ollama.calls() if call["role"] in ("extract", "summary")]
+
+
+def _error_of(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError):
+        return f"HTTP {answer.status_code}: {answer.text.partition(chr(10))[0]}"
+
+
+def _status(home: Path) -> tuple[str, str]:
+    """The book's status on the disk, and its error."""
+    for path in home.rglob(STATUSES):
+        for row in json.loads(path.read_bytes()).values():
+            if row["file_path"] == texts.BOOK:
+                return row["status"], (row.get("error_msg") or "").partition("\n")[0]
+    return "not there", ""
+
+
+def _entities(home: Path) -> int:
+    return sum(path.read_text(encoding="utf-8").count("<node ") for path in home.rglob(GRAPH))
+
+
+def _copy(home: Path, to: Path) -> Path:
+    shutil.copytree(home, to)
+    return to
