@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,18 +70,13 @@ class App:
         return report
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The real app over an empty library with the offline model."""
-    home = tmp_path_factory.mktemp("app") / "library"
+@contextmanager
+def started(home: Path, **settings: str) -> Iterator[App]:
+    """The real app over a home, until the block is left."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environ = os.environ | {
-        "LIBRARIAN_HOME": str(home),
-        "LIBRARIAN_BACKEND": "offline",
-        "LIBRARIAN_PORT": str(port),
-    }
+    environ = os.environ | {"LIBRARIAN_HOME": str(home), "LIBRARIAN_PORT": str(port)} | settings
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
     process = subprocess.Popen(
         [*command, "--server.port", str(port)],
@@ -99,6 +95,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The real app over an empty library with the offline model."""
+    home = tmp_path_factory.mktemp("app") / "library"
+    with started(home, LIBRARIAN_BACKEND="offline") as running:
+        yield running
 
 
 def _until_answering(running: App) -> None:
