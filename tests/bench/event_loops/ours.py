@@ -24,6 +24,7 @@ from librarian.calls import Calls
 from librarian.documents import Document, Status, document_id
 from librarian.engine import Engine
 from librarian.journal import Journal
+from librarian.language import language_of
 from librarian.models.choice import choose
 from librarian.portal import Portal
 from librarian.settings import Settings
@@ -60,10 +61,10 @@ class Library:
 @asynccontextmanager
 async def opened(home: Path, url: str) -> AsyncIterator[Library]:
     """Model, journal and engine, as the app's rooms put them together."""
-    home.mkdir(parents=True, exist_ok=True)
     settings = Settings.from_env(
         {}, home=home, backend="ollama", ollama_host=url, llm_max_async=SLOTS
     )
+    await to_thread.run_sync(language_of, "The first call reads the detector's model.")
     model = (await choose(settings)).model
     journal = await to_thread.run_sync(Journal, home / "journal.sqlite3")
     calls = Calls(model, limit=SLOTS + 1, batch=settings.embed_batch, journal=journal)
@@ -136,4 +137,5 @@ def web(home: Path, url: str) -> Starlette:
 
 if __name__ == "__main__":
     port, folder, ollama = sys.argv[1:]
+    Path(folder).mkdir(parents=True, exist_ok=True)
     uvicorn.run(web(Path(folder), ollama), port=int(port), loop="asyncio", access_log=False)

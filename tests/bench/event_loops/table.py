@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
-from tests.bench.event_loops.trial import Asked, Trial
+from tests.bench.event_loops.trial import Asked, Run, Trial
 
 HEAD = (
     "way",
     "opened on",
-    "finished",
-    "wall s",
+    "book alone",
     "calls",
-    "ping p95 / max ms",
-    "two questions meanwhile",
+    "ping p95 / max, ms",
+    "with two questions",
+    "the questions",
+    "a question first",
     "loop errors",
     "kill -9: asked again",
 )
@@ -34,40 +36,56 @@ def text(trials: Sequence[Trial], machine: Mapping[str, Any]) -> str:
 
 
 def _cells(trial: Trial) -> tuple[str, ...]:
-    pings, killed = trial.pings, trial.killed
+    if not trial.alone:
+        return trial.way.title, trial.way.opened, "did not start", *["-"] * (len(HEAD) - 3)
+    pings = [run.pings for run in trial.alone if run.pings]
+    p95_ms = median(each.p95_ms for each in pings)
+    late, killed = trial.late, trial.killed
     return (
         trial.way.title,
         trial.way.opened,
-        "yes" if trial.finished else "NO" if trial.started else "NO, did not start",
-        f"{trial.wall_s:.1f}" if trial.calls else "-",
-        f"{trial.calls}",
-        f"{pings.p95_ms:.0f} / {pings.max_ms:.0f}" if pings else "-",
-        _questions(trial.asked),
-        f"{trial.loop_errors}",
+        _end(trial.alone),
+        f"{trial.alone[0].calls}",
+        f"{p95_ms:.0f} / {max(each.max_ms for each in pings):.0f}",
+        _end([trial.asked]) if trial.asked else "-",
+        _questions(trial.asked.asked) if trial.asked else "-",
+        f"{_questions(late.asked)}; book {_end([late])}" if late else "-",
+        f"{sum(run.loop_errors for run in trial.runs)}",
         f"{killed.again} of {killed.paid}" if killed else "-",
     )
 
 
+def _end(runs: Sequence[Run]) -> str:
+    """How runs ended, with the median of their times."""
+    wall_s = median(run.wall_s for run in runs)
+    if all(run.finished for run in runs):
+        return f"{wall_s:.1f} s"
+    if not any(run.calls for run in runs):
+        return "refused"
+    if any(run.finished for run in runs):
+        return f"{sum(run.finished for run in runs)} of {len(runs)} times"
+    return "NO END" if runs[0].error.startswith("no end") else "failed"
+
+
 def _questions(asked: Sequence[Asked]) -> str:
-    if not asked:
-        return "-"
     return ", ".join(
-        f"{_word(each)} {each.seconds:.1f} s{'' if each.before_end else ' (after)'}"
-        for each in asked
+        f"{_word(each)}{'' if each.before_end else ' (after the book)'}" for each in asked
     )
 
 
 def _word(asked: Asked) -> str:
     if asked.answered:
-        return "answered"
-    return "silent" if asked.text.startswith("no answer within") else "error"
+        return f"{asked.seconds:.1f} s"
+    return "NO ANSWER" if asked.text.startswith("no answer within") else "error"
 
 
 def _errors(trials: Sequence[Trial]) -> list[str]:
     lines = []
     for trial in trials:
-        said = [("", trial.error), ("log: ", trial.loop_error)]
-        said += [("question: ", each.text) for each in trial.asked if not each.answered]
+        said = [("", trial.unstarted)]
+        for run in trial.runs:
+            said += [("", run.error), ("log: ", run.loop_error)]
+            said += [("question: ", each.text) for each in run.asked if not each.answered]
         if trial.killed:
             said.append(("after the kill: ", trial.killed.ended))
         found = dict.fromkeys(f"{what}{words}" for what, words in said if words)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -27,12 +28,12 @@ from tests.bench.processes import (
     free_port,
     kill,
     running,
-    tail,
     until,
 )
 from tests.bench.report import percentile
 
 IDLE_S = 2.0  # of pings before the text is sent
+AHEAD_S = 0.1  # a question asked first
 LEAST_S = 2.0  # of pings, even if it is refused at once
 QUERY_S = 30.0
 ASK_AFTER = 20  # answers about chunks, a third of the book
@@ -88,23 +89,37 @@ class Killed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """All that was seen of a way."""
+class Run:
+    """The book sent once, and what was seen meanwhile."""
 
-    way: Way
-    started: bool
     finished: bool
     error: str  #: its first line
     status: str  #: of the document, on the disk
     wall_s: float
     calls: int  #: of the chat model, without those of questions
     entities: int
-    idle: Pings | None
+    idle: Pings | None  #: before
     pings: Pings | None
     asked: tuple[Asked, ...]
     loop_errors: int  #: lines of the log
     loop_error: str  #: the first of them
-    killed: Killed | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """All that was seen of a way."""
+
+    way: Way
+    alone: tuple[Run, ...] = ()  #: with nothing else to do
+    asked: Run | None = None  #: with two questions after a third of the answers
+    late: Run | None = None  #: sent just after a question
+    killed: Killed | None = None
+    unstarted: str = ""  #: why there is no server
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Those that were made."""
+        return (*self.alone, *(run for run in (self.asked, self.late) if run))
 
 
 class Ended(Exception):
@@ -168,18 +183,30 @@ class Server:
 CODE = ('f"', '"', "'", "raise ")
 
 
-def try_out(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Trial:
-    """Both runs of a way, each over a copy of `home`."""
+def try_out(way: Way, home: Path, ollama: StandIn, rounds: int, limit_s: float) -> Trial:
+    """All runs of a way, each over its own copy of `home`."""
+    alone: list[Run] = []
     try:
-        trial = _whole(way, _copy(home, home.with_name(f"{way.key}-whole")), ollama, limit_s)
+        while len(alone) < rounds and (not alone or alone[-1].calls):
+            alone.append(_run(way, home, ollama, limit_s, _nothing))
     except Broken as exc:
-        return _unstarted(way, str(exc))
-    return trial
+        lines = [line.strip() for line in str(exc).splitlines() if LOOP_ERROR.search(line)]
+        return Trial(way=way, unstarted=lines[-1] if lines else str(exc))
+    asked = _run(way, home, ollama, limit_s, _two_questions)
+    if not alone[0].calls:  # it was refused: there is nothing to disturb or to kill
+        return Trial(way=way, alone=tuple(alone), asked=asked)
+    return Trial(
+        way=way,
+        alone=tuple(alone),
+        asked=asked,
+        late=_run(way, home, ollama, limit_s, _question_first),
+        killed=_killed(way, home, ollama, limit_s),
+    )
 
 
-def killed(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Killed | None:
+def _killed(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Killed | None:
     """A run that is killed when half is answered, and the same again; None if that never was."""
-    mine = _copy(home, home.with_name(f"{way.key}-killed"))
+    mine = _copy(home)
     ollama.set(forget_calls=True)
     with served(way, mine, ollama) as server:
         sending = Sending(server, limit_s)
@@ -202,9 +229,15 @@ def killed(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Killed | No
 
 
 def prepare(way: Way, home: Path, ollama: StandIn, limit_s: float) -> None:
-    """A library with a short text in it, by a way that works."""
+    """A library with a short text in it, by a way that works.
+
+    The book is indexed once beside it: then the stand-in knows its answers and needs no time of
+    the processor for them while the ways are tried.
+    """
     with served(way, home, ollama) as server:
         server.insert(texts.seed(), texts.SEED, limit_s)
+    with served(way, _copy(home), ollama) as server:
+        server.insert(texts.book(), texts.BOOK, limit_s)
 
 
 class Sending:
@@ -236,24 +269,23 @@ class Sending:
         self.ended_s = time.monotonic()
 
 
-def _whole(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Trial:
+Meanwhile = Callable[[Server, StandIn, float], tuple["Sending", tuple[Asked, ...]]]
+
+
+def _run(way: Way, base: Path, ollama: StandIn, limit_s: float, meanwhile: Meanwhile) -> Run:
+    home = _copy(base)
     ollama.set(forget_calls=True)
     with served(way, home, ollama) as server:
         with _pinging(server.port) as client:
             time.sleep(IDLE_S)
-            sending = Sending(server, limit_s)
-            _until_answered(ollama, ASK_AFTER, sending, ASK_LATEST_S)
-            asked = _ask(server, sending)
-            sending.join()
+            sending, asked = meanwhile(server, ollama, limit_s)
             time.sleep(max(0.0, sending.begun_s + LEAST_S - time.monotonic()))
             seen, end_s = client()
         chats = _chats(ollama)
         server.kill()
         errors = server.loop_errors()
     status, reason = _status(home)
-    return Trial(
-        way=way,
-        started=True,
+    return Run(
         finished=not sending.error and status == "processed",
         error=sending.error or reason,
         status=status,
@@ -265,28 +297,37 @@ def _whole(way: Way, home: Path, ollama: StandIn, limit_s: float) -> Trial:
         asked=asked,
         loop_errors=len(errors),
         loop_error=errors[0] if errors else "",
-        killed=None,
     )
 
 
-def _unstarted(way: Way, error: str) -> Trial:
-    lines = [line.strip() for line in error.splitlines() if LOOP_ERROR.search(line)]
-    return Trial(
-        way=way,
-        started=False,
-        finished=False,
-        error=lines[-1] if lines else error,
-        status="",
-        wall_s=0.0,
-        calls=0,
-        entities=0,
-        idle=None,
-        pings=None,
-        asked=(),
-        loop_errors=len(lines),
-        loop_error=lines[0] if lines else "",
-        killed=None,
-    )
+def _nothing(server: Server, ollama: StandIn, limit_s: float) -> tuple[Sending, tuple[Asked, ...]]:
+    sending = Sending(server, limit_s)
+    sending.join()
+    return sending, ()
+
+
+def _two_questions(
+    server: Server, ollama: StandIn, limit_s: float
+) -> tuple[Sending, tuple[Asked, ...]]:
+    """Two at the same time, when a third of the chunks is answered."""
+    sending = Sending(server, limit_s)
+    _until_answered(ollama, ASK_AFTER, sending, ASK_LATEST_S)
+    questions = [Question(server, each) for each in texts.QUESTIONS]
+    asked = tuple(question.answer(sending) for question in questions)
+    sending.join()
+    return sending, asked
+
+
+def _question_first(
+    server: Server, ollama: StandIn, limit_s: float
+) -> tuple[Sending, tuple[Asked, ...]]:
+    """One, and the text while the model thinks about it."""
+    question = Question(server, texts.QUESTIONS[0])
+    time.sleep(AHEAD_S)
+    sending = Sending(server, limit_s)
+    asked = question.answer(sending)
+    sending.join()
+    return sending, (asked,)
 
 
 @contextmanager
@@ -356,39 +397,41 @@ def _pings(seen: list[Any], end_s: float) -> Pings | None:
     )
 
 
-def _ask(server: Server, sending: Sending) -> tuple[Asked, ...]:
-    """Two questions at the same time."""
-    answers: dict[int, Asked] = {}
+class Question:
+    """A question, asked in a thread."""
 
-    def ask(number: int, question: str) -> None:
-        meanwhile, begun_s = not sending.over, time.monotonic()
-        good, text = False, f"no answer within {QUERY_S:.0f} s"
-        try:
-            found = httpx.get(
-                f"{server.url}/query", params={"q": question}, trust_env=False, timeout=QUERY_S
-            )
-            good = found.status_code == 200 and bool(found.json()["answer"])
-            text = str(found.json()["answer"])[:200] if found.is_success else _error_of(found)
-        except httpx.TimeoutException:
-            pass
-        except httpx.TransportError as exc:
-            text = f"{type(exc).__name__}: {exc}"
-        answers[number] = Asked(
-            seconds=time.monotonic() - begun_s,
+    def __init__(self, server: Server, text: str) -> None:
+        self._url, self._text = server.url, text
+        self._begun_s = time.monotonic()
+        self._ended_s = 0.0
+        self._found: tuple[bool, str] = False, ""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def answer(self, sending: Sending) -> Asked:
+        """What became of it, once that is known."""
+        self._thread.join()
+        good, text = self._found
+        return Asked(
+            seconds=self._ended_s - self._begun_s,
             answered=good and "[no-context]" not in text,
-            text=text.partition("\n")[0],
-            meanwhile=meanwhile,
-            before_end=meanwhile and not sending.over,
+            text=text.partition("\n")[0][:500],
+            meanwhile=not sending.over or sending.ended_s > self._begun_s,
+            before_end=not sending.over or sending.ended_s > self._ended_s,
         )
 
-    threads = [
-        threading.Thread(target=ask, args=pair, daemon=True) for pair in enumerate(texts.QUESTIONS)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return tuple(answers[number] for number in sorted(answers))
+    def _run(self) -> None:
+        try:
+            found = httpx.get(
+                f"{self._url}/query", params={"q": self._text}, trust_env=False, timeout=QUERY_S
+            )
+            text = str(found.json()["answer"] or "") if found.is_success else _error_of(found)
+            self._found = found.is_success and bool(text), text or "an empty answer"
+        except httpx.TimeoutException:
+            self._found = False, f"no answer within {QUERY_S:.0f} s"
+        except httpx.TransportError as exc:
+            self._found = False, f"{type(exc).__name__}: {exc}"
+        self._ended_s = time.monotonic()
 
 
 def _until_answered(ollama: StandIn, wanted: int, sending: Sending, limit_s: float) -> bool:
@@ -429,6 +472,8 @@ def _entities(home: Path) -> int:
     return sum(path.read_text(encoding="utf-8").count("<node ") for path in home.rglob(GRAPH))
 
 
-def _copy(home: Path, to: Path) -> Path:
-    shutil.copytree(home, to)
-    return to
+def _copy(base: Path) -> Path:
+    """A copy of a home in a folder of its own."""
+    home = Path(mkdtemp(dir=base.parent.parent)) / base.name
+    shutil.copytree(base, home)
+    return home
