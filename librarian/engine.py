@@ -65,7 +65,9 @@ class Engine:
             self._work.set()
             try:
                 row = await self._ended(document)
-                warnings = (*self._desk.unread(document.id).values(), *self._desk.remarks())
+                alarms = await self._desk.alarms(document)
+                warnings = (*self._desk.unread(document.id).values(), *alarms)
+                warnings = (*warnings, *self._desk.remarks())
             finally:
                 self._desk.forget(document.id)
         self._version += 1

@@ -100,7 +100,7 @@ def state(view: DocumentView) -> str:
     document = view.document
     if view.phase is None:
         lacking = document.status is Status.PROCESSED and document.warnings
-        return "processed, with remarks" if lacking else document.status.value
+        return "processed, with warnings" if lacking else document.status.value
     if view.phase is Phase.MERGING and view.phase_total:
         what = "entities" if view.entities_left else "relations"
         left = view.entities_left or view.phase_total - view.phase_done

@@ -269,6 +269,7 @@ class Fault(StrEnum):
     INVALID_JSON = "invalid_json"  #: text that is not the JSON asked for
     FENCED_JSON = "fenced_json"  #: text within a markdown fence
     THINK_IN_CONTENT = "think_in_content"  #: `<think>` in the text itself
+    THINKS_ANYWAY = "thinks_anyway"  #: thinking, though it was turned off (gpt-oss knows no off)
     ABSENT_DURATIONS = "absent_durations"  #: no durations
     NEGATIVE_DURATIONS = "negative_durations"  #: the clock jumped back
     WRONG_DIGEST = "wrong_digest"  #: another model under the same tag, in tags and ps
@@ -282,7 +283,7 @@ _HTML = (
 _GENERATION_FAULTS = frozenset(
     "cut_stream error_line no_done done_false silent_cut context_overflow length_partial "
     "empty_stop empty_length_thinking endless stalled_stream invalid_json fenced_json "
-    "think_in_content absent_durations negative_durations".split()
+    "think_in_content thinks_anyway absent_durations negative_durations".split()
 )
 _EMBED_FAULTS = frozenset(
     "nan_embedding old_nan_embedding zero_vectors embed_crash wrong_dimension".split()
@@ -1702,6 +1703,8 @@ def _apply_faults(faults: Faults, thinking: str, text: str) -> tuple[str, str, s
         text = f"```json\n{text}\n```"
     if Fault.THINK_IN_CONTENT in faults:
         text = f"<think>\nLet me see what is asked here.\n</think>\n\n{text}"
+    if Fault.THINKS_ANYWAY in faults:
+        thinking = "Let me see what is asked here."
     return thinking, text, "stop"
 
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "librarian"
 LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors",
     "documents chunking progress pace estimates models decisions turns account",
-    "catalogue journal library calls signals desk embeddings pulls",
+    "catalogue journal library calls signals quality desk embeddings pulls",
     "evidence engine assembly intake snapshot outlook",
     "indexing answers verify health graph layout exports machine doctor probes",
     "views rooms reembed",

@@ -25,7 +25,7 @@ from librarian.errors import (
     TruncatedAnswer,
 )
 from librarian.models.faults import translated
-from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Vectors
+from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Remark, Vectors
 from librarian.settings import is_local
 
 KEEP_ALIVE = "30m"  # a book's pauses (merging, saving) must not unload the model
@@ -62,6 +62,7 @@ class OllamaModel:
             base_url=host, timeout=timeout, trust_env=trusted, follow_redirects=True
         )
         self._thinks: bool | None = None
+        self._context: int | None = None  # tokens that the loaded model really holds
 
     @property
     def card(self) -> ModelCard:
@@ -83,6 +84,7 @@ class OllamaModel:
         with translated(self._card.llm):
             thinks = await self._can_think()
             pieces: list[str] = []
+            thought = False
             final: Any = None
             async with _closing(await self._chat(prompt, thinks)) as parts:
                 async for part in parts:
@@ -92,8 +94,12 @@ class OllamaModel:
                             heard(part.message.content)
                     elif heard is not None:
                         heard("")
+                    thought = thought or bool(part.message.thinking)
                     final = part
-        return self._checked("".join(pieces), final)
+            if self._context is None:
+                self._context = await self._loaded_context()
+        answer = self._checked("".join(pieces), final)
+        return replace(answer, remarks=(Remark.THOUGHT,)) if thought else answer
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Model.embed`."""
@@ -129,6 +135,16 @@ class OllamaModel:
             self._thinks = "thinking" in (shown.capabilities or ())
         return self._thinks
 
+    async def _loaded_context(self) -> int:
+        """How many tokens the server gave the model: fewer than asked, where it learnt on fewer."""
+        asked = int(self._options["num_ctx"])
+        listed = await _read(self._card.host, "/api/ps") or {}
+        try:
+            held = {tagged(str(each["name"])): each for each in listed["models"]}
+            return min(asked, int(held[tagged(self._card.llm)]["context_length"]))
+        except (KeyError, TypeError, ValueError):  # unloaded meanwhile, or a server before 0.10
+            return asked
+
     def _checked(self, text: str, final: Any) -> Completion:
         if final is None or not final.done:
             raise TruncatedAnswer("The stream ended without its last line.")
@@ -136,11 +152,11 @@ class OllamaModel:
             raise EndlessAnswer(f"The answer reached {self._options['num_predict']} tokens.")
         if final.done_reason in ("load", "unload"):
             raise TruncatedAnswer("The server loaded the model and did not answer.")
-        num_ctx = int(self._options["num_ctx"])
+        context = self._context or int(self._options["num_ctx"])
         counted = final.prompt_eval_count or 0
         # A prompt that does not fit is cut without an error; its count then has one known value.
-        if counted >= num_ctx or counted == num_ctx - (num_ctx - _KEPT_TOKENS) // 2:
-            raise PromptTooLong(f"{self._card.llm} was given more than its {num_ctx} tokens.")
+        if counted >= context or counted == context - (context - _KEPT_TOKENS) // 2:
+            raise PromptTooLong(f"{self._card.llm} was given more than its {context} tokens.")
         return Completion(
             text=text,
             prompt_tokens=counted,
