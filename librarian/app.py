@@ -15,11 +15,12 @@ from librarian.answers import Answer
 from librarian.calls import Calls
 from librarian.checks import Check, Report, Speed, failure
 from librarian.doctor import doctor
-from librarian.documents import Admission
+from librarian.documents import Admission, Status
+from librarian.dossier import Dossier, Dossiers, Part
 from librarian.errors import LibrarianError, NotReady
 from librarian.indexing import Indexing
 from librarian.intake import admit_file, admit_text, files_in
-from librarian.journal import Holdings
+from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
 from librarian.logbook import Logbook
@@ -48,6 +49,7 @@ class Librarian:
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews()
+        self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._probing = threading.Lock()
         self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
 
@@ -129,6 +131,31 @@ class Librarian:
     def retry(self, doc: str) -> None:
         """Queues a document again that failed, was paused, or has warnings."""
         self._portal.call(self._queue.retry, doc)
+
+    def dossier(self, doc: str) -> Dossier:
+        """All there is about a document; made on the calling thread, then kept.
+
+        Raises:
+            LibrarianError: there is no such document, or its original is gone.
+        """
+        document = self._library.catalogue.get(doc)
+        return self._dossiers.of(document, self.graph())
+
+    def answers_about(self, part: Part) -> tuple[Kept, ...]:
+        """What the model said about a chunk, oldest first."""
+        return self._dossiers.answers(part)
+
+    def ask_again(self, doc: str, part: Part) -> None:
+        """Has the model read one chunk of a document anew; its old answers are set aside.
+
+        Raises:
+            LibrarianError: the document is being read.
+        """
+        if self._library.catalogue.get(doc).status in (Status.PROCESSING, Status.PENDING):
+            raise LibrarianError("The document is being read. Ask again when that has ended.")
+        self._library.journal.set_aside(part.subject)
+        self._portal.call(self._rooms.forget_answers_about, part.id)
+        self._portal.call(partial(self._queue.retry, doc, anew=True))
 
     def delete(self, doc: str) -> None:
         """Takes a document and what only it said out of the library."""

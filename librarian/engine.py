@@ -115,6 +115,14 @@ class Engine:
         with translated():
             await self._rag.aclear_cache()
 
+    async def forget_answers_about(self, chunk: str) -> None:
+        """Empties LightRAG's cache of what the model said about a chunk, by the chunk's id."""
+        with translated():
+            row = await self._rag.text_chunks.get_by_id(chunk)
+            if row is not None:
+                await self._rag.llm_response_cache.delete(list(row.get("llm_cache_list") or ()))
+                await self.save_answers()
+
     async def retrieve(
         self, question: str, mode: str, history: tuple[Message, ...] = ()
     ) -> Retrieval | None:

@@ -119,10 +119,13 @@ class Indexing:
         elif document.status is Status.PENDING:
             await self._put(replace(document, status=Status.PAUSED))
 
-    async def retry(self, doc_id: str) -> None:
-        """Puts a document back into the queue that failed, was paused, or has warnings."""
+    async def retry(self, doc_id: str, *, anew: bool = False) -> None:
+        """Puts a document back into the queue that failed, was paused, or has warnings.
+
+        With `anew`, also one that has none: something about it is to be asked again.
+        """
         document = await self._get(doc_id)
-        incomplete = document.status is Status.PROCESSED and document.warnings
+        incomplete = document.status is Status.PROCESSED and (document.warnings or anew)
         if document.status in (Status.FAILED, Status.PAUSED) or incomplete:
             self._calls.resume(document.id)
             share = 0.0 if incomplete else document.share  # a whole one begins anew

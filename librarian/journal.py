@@ -86,7 +86,9 @@ class Journal:
         self._guard = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._closed = False
-        self.spent: dict[str, Spent] = {}  # by document, for those who read without waiting
+        # Both are for those who read without waiting: by document, and counted since the opening.
+        self.spent: dict[str, Spent] = {}
+        self.changes = 0
         self._run(lambda db: db.execute("SELECT key FROM answers LIMIT 1").fetchone())
 
     def close(self) -> None:
@@ -123,6 +125,7 @@ class Journal:
         )  # fmt: skip
         self._run(lambda db: db.execute(f"INSERT OR REPLACE INTO answers {_ROW}", values))
         self.spent[document] = self.spent.get(document, Spent()).with_answer(answer)
+        self.changes += 1
 
     def about(self, subject: str, limit: int = 1) -> tuple[Kept, ...]:
         """The last answers about a text, oldest first."""
@@ -145,6 +148,7 @@ class Journal:
             "WHERE subject = ? AND subject != ''"
         )
         self._run(lambda db: db.execute(aside, (subject,)))
+        self.changes += 1
 
     def count(self) -> int:
         """How many answers are kept."""
@@ -172,6 +176,7 @@ class Journal:
             self._let_go()
             for path in _files(self._path):
                 path.unlink(missing_ok=True)
+            self.changes += 1
 
         self._run(removed)
         self._run(lambda db: db.execute("SELECT key FROM answers LIMIT 1").fetchone())

@@ -84,10 +84,11 @@ def reading_of(text: str, answers: Sequence[Completion], language: str) -> Readi
 
 def warnings_of(readings: Mapping[int, Reading], language: str) -> tuple[str, ...]:
     """A sentence for each kind of alarm of a document; the keys are chunks, from 0."""
-    if readings and not any(reading.entities for reading in readings.values()):
-        readings = {}  # that there is nothing in the whole of it is said elsewhere
+    empty = not any(reading.entities for reading in readings.values())
     found = []
     for alarm in Alarm:
+        if alarm is Alarm.NOTHING and empty:
+            continue  # that there is nothing in the whole of it is said elsewhere
         chunks = [number for number, reading in readings.items() if alarm in reading.alarms]
         if chunks:
             others = {readings[chunk].language for chunk in chunks} - {""}

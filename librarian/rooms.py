@@ -135,6 +135,10 @@ class Rooms:
         if what in ("journal", "all"):
             await to_thread.run_sync(self.library.journal.clear)
 
+    async def forget_answers_about(self, chunk: str) -> None:
+        """Empties LightRAG's cache of what the model said about a chunk, by the chunk's id."""
+        await (await self.engine_ready()).forget_answers_about(chunk)
+
     async def _open_and_work(self) -> None:
         library, settings = self.library, self.settings
         pinned = library.manifest if library.catalogue.any_indexed() else None

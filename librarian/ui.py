@@ -151,6 +151,14 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def rounded(count: int) -> str:
+    """A large number in three digits or so: `12.3 k`, `1.2 M`."""
+    for unit, step in (("", 1), ("k", 1e3), ("M", 1e6)):
+        if count < 1000 * step:
+            return f"{count / step:.3g} {unit}".rstrip()
+    return f"{count / 1e9:.3g} G"
+
+
 def ago(moment: float) -> str:
     """How long ago something was, by this machine's clock."""
     return f"{span(max(0.0, time.time() - moment))} ago"
