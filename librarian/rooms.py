@@ -151,6 +151,7 @@ class Rooms:
                     backend=pinned.backend if pinned else "",
                     embed=pinned.embed if pinned else "",
                     dimension=pinned.dimension if pinned else 0,
+                    fingerprint=pinned.fingerprint if pinned else (),
                 )
             except EmbeddingMismatch as exc:
                 raise library.mismatch(exc.detail) from exc
@@ -205,6 +206,9 @@ class Rooms:
         if model is None or model.card.backend != "ollama":
             self._reachable = model is not None
             return
+        if model.card.fingerprint != self.library.manifest.fingerprint:  # learnt since the opening
+            keep = self.library.keep_fingerprint
+            await to_thread.run_sync(keep, model.card.fingerprint)
         self._reachable = await server_version(model.card.host) is not None
         self._loaded = await loaded_models(model.card.host)
 

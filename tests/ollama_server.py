@@ -254,6 +254,7 @@ class Fault(StrEnum):
     ZERO_VECTORS = "zero_vectors"  #: 200 with vectors of zeros
     EMBED_CRASH = "embed_crash"  #: 400 that hides a crashed runner
     WRONG_DIMENSION = "wrong_dimension"  #: vectors of half the length
+    OTHER_WEIGHTS = "other_weights"  #: another embedder of that length under the same name
     MODEL_MISSING = "model_missing"  #: 404, as if the model had been deleted
     SLOW_LOAD = "slow_load"  #: an unloaded model whose load takes `seconds` more
     LONG_SILENCE = "long_silence"  #: `seconds` of nothing before the answer
@@ -286,7 +287,7 @@ _GENERATION_FAULTS = frozenset(
     "think_in_content thinks_anyway absent_durations negative_durations".split()
 )
 _EMBED_FAULTS = frozenset(
-    "nan_embedding old_nan_embedding zero_vectors embed_crash wrong_dimension".split()
+    "nan_embedding old_nan_embedding zero_vectors embed_crash wrong_dimension other_weights".split()
 )
 GENERATE_PATHS = ("/api/chat", "/api/generate")
 EMBED_PATHS = ("/api/embed", "/api/embeddings")
@@ -901,6 +902,8 @@ class OllamaServer:
     def remove_model(self, name: str) -> None:
         """Deletes a model, as `ollama rm` does."""
         self._models.pop(with_tag(name), None)
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._scheduler.expire, with_tag(name))
 
     def add_model(self, model: StandInModel) -> None:
         """Installs a model, or replaces the one of that name."""
@@ -1577,6 +1580,8 @@ class OllamaServer:
             size = dimensions if 0 < dimensions < native else native
             if Fault.WRONG_DIMENSION in visit.faults:
                 size //= 2
+            if Fault.OTHER_WEIGHTS in visit.faults:
+                texts = [text[::-1] for text in texts]
             keys = [_digest(runner.model.tag, native, size, text) for text in texts]
             vectors = {key: self._memo.recall(key) for key in keys}
             missing = {k: t for k, t in zip(keys, texts, strict=True) if vectors[k] is None}

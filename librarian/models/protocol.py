@@ -73,6 +73,7 @@ class ModelCard:
     host: str  #: empty for the offline model
     dimension: int  #: of an embedding; 0 while unknown
     options: str = ""  #: what else shapes answers, as text
+    fingerprint: tuple[float, ...] = ()  #: of the embedder's weights; empty while unknown
 
 
 class Model(Protocol):

@@ -51,9 +51,9 @@ async def model_of(
     llm: str = THINKS,
     embed: str = EMBEDDER,
     num_ctx: int = NUM_CTX,
-    dimension: int = 0,
+    **known: Any,
 ) -> AsyncIterator[OllamaModel]:
-    model = OllamaModel(host=host, llm=llm, embed=embed, num_ctx=num_ctx, dimension=dimension)
+    model = OllamaModel(host=host, llm=llm, embed=embed, num_ctx=num_ctx, **known)
     try:
         yield model
     finally:
@@ -402,6 +402,22 @@ def test_vectors_come_in_order_and_of_unit_length(server: OllamaServer) -> None:
 
 def test_no_texts_are_no_vectors(server: OllamaServer) -> None:
     assert embed(server, dimension=1024).shape == (0, 1024)
+
+
+def test_another_embedder_under_the_same_name_is_recognised(server: OllamaServer) -> None:
+    async def learnt(model: OllamaModel) -> tuple[float, ...]:
+        await model.prepare()
+        return model.card.fingerprint
+
+    async def later(model: OllamaModel) -> None:
+        await model.embed(["a text"])
+
+    known = run(server, learnt)
+    assert len(known) == 64
+    run(server, later, dimension=1024, fingerprint=known)
+    server.inject(Fault.OTHER_WEIGHTS)
+    with pytest.raises(ModelUnsuitable, match="taken its name.*re-embed"):
+        run(server, later, dimension=1024, fingerprint=known)
 
 
 def test_the_dimension_is_learned_before_the_first_document(server: OllamaServer) -> None:
