@@ -34,6 +34,7 @@ from librarian.signals import (
 from librarian.snapshot import DocumentView
 
 NOTE_EVERY_S = 2.0  # so much of what was shown may be forgotten by a kill
+MANY = 100  # documents; to judge more takes milliseconds that the loop has not
 INTERRUPTED = str(DocumentPaused())  # LightRAG hands over errors as text
 
 log = logging.getLogger(__name__)
@@ -151,13 +152,16 @@ class Indexing:
         await to_thread.run_sync(discard, self._library, document)
         self.nudge()
 
-    def views(self, documents: Sequence[Document]) -> tuple[tuple[DocumentView, ...], Queue | None]:
+    async def views(
+        self, documents: Sequence[Document]
+    ) -> tuple[tuple[DocumentView, ...], Queue | None]:
         """All documents with what is being done to them now, and how long the queue will take."""
-        return self._outlook.views(documents, self._active, self._clock())
+        judge = self._outlook.judging(documents, self._active, self._clock())
+        return judge() if len(documents) < MANY else await to_thread.run_sync(judge)
 
     def view(self, document: Document) -> DocumentView:
         """A document with what is being done to it at this moment."""
-        return self.views((document,))[0][0]
+        return self._outlook.views((document,), self._active, self._clock())[0][0]
 
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
         if removed := await to_thread.run_sync(self._library.catalogue.deletions):

@@ -36,8 +36,8 @@ class Watcher:
         self.seen: dict[str, list[DocumentView]] = defaultdict(list)
         self.queues: list[Queue] = []
 
-    def look(self, room: Room) -> None:
-        views, queue = room.indexing.views(room.library.catalogue.all())
+    async def look(self, room: Room) -> None:
+        views, queue = await room.indexing.views(room.library.catalogue.all())
         for view in views:
             self._note(view)
         if queue is not None:
@@ -46,9 +46,9 @@ class Watcher:
     async def watch(self, room: Room, until: Callable[[], bool]) -> None:
         with anyio.fail_after(40):
             while not until():
-                self.look(room)
+                await self.look(room)
                 await anyio.lowlevel.checkpoint()  # between any two steps of the loop
-        self.look(room)
+        await self.look(room)
 
     def _note(self, view: DocumentView) -> None:
         seen = self.seen[view.document.name]
@@ -122,7 +122,7 @@ async def test_a_document_that_is_resumed_shows_at_once_what_is_done(tmp_path: P
         await watcher.watch(room, lambda: _done(watcher, "one.txt") >= 8)
     before = watcher.seen["one.txt"][-1]
     async with room_at(tmp_path, SlowModel()) as room:
-        watcher.look(room)
+        await watcher.look(room)
         first = watcher.seen["one.txt"][-1]
         assert first.document.chunks_done >= before.document.chunks_done
         await watcher.watch(room, both_processed(room))
@@ -134,14 +134,14 @@ async def test_a_document_that_is_resumed_shows_at_once_what_is_done(tmp_path: P
 
 async def test_a_speed_that_is_known_judges_the_queue_before_anything_runs(tmp_path: Path) -> None:
     async with room_at(tmp_path, SlowModel()) as room:
-        assert room.indexing.views(())[1] is None
+        assert (await room.indexing.views(()))[1] is None
         await room.add("one.txt", book(14))
         await Watcher().watch(room, both_processed(room))
     model = SlowModel()
     model.held = {"Birch"}
     async with room_at(tmp_path, model) as room:
         await room.add("two.txt", book(28, hero="Birch"))
-        view, queue = _waiting(room, "two.txt")
+        view, queue = await _waiting(room, "two.txt")
         assert queue is not None
         assert queue.eta_s is not None
         assert queue.seconds_per_call is not None
@@ -159,7 +159,7 @@ async def test_an_unknown_speed_is_no_estimate(tmp_path: Path) -> None:
     async with room_at(tmp_path, model) as room:
         await room.add("one.txt", book(14))
         await room.when("one.txt", lambda _: model.asked)
-        view, queue = _waiting(room, "one.txt")
+        view, queue = await _waiting(room, "one.txt")
         assert queue is not None
         assert (queue.eta_s, view.eta_s) == (None, None)
         assert queue.calls >= 10
@@ -184,7 +184,7 @@ def _done(watcher: Watcher, name: str) -> int:
     return seen[-1].document.chunks_done if seen else 0
 
 
-def _waiting(room: Room, name: str) -> tuple[DocumentView, Queue | None]:
+async def _waiting(room: Room, name: str) -> tuple[DocumentView, Queue | None]:
     documents = room.library.catalogue.all()
-    views, queue = room.indexing.views(documents)
+    views, queue = await room.indexing.views(documents)
     return next(view for view in views if view.document.name == name), queue
