@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
@@ -129,6 +129,19 @@ def row(view: DocumentView) -> dict[str, object]:
         "error": document.error or "; ".join(document.warnings),
         "actions": _actions(view),
     }
+
+
+def rows(
+    views: Sequence[DocumentView], before: dict[str, tuple[DocumentView, dict[str, object]]]
+) -> list[dict[str, object]]:
+    """The table of documents; `before` keeps the lines of those that have not changed."""
+    made = {}
+    for view in views:
+        known = before.get(view.document.id)
+        made[view.document.id] = known if known and known[0] is view else (view, row(view))
+    before.clear()
+    before.update(made)
+    return [line for _, line in made.values()]
 
 
 def reader(snapshot: Snapshot) -> str:

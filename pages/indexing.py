@@ -7,6 +7,19 @@ from librarian.documents import Status
 from librarian.snapshot import Snapshot
 
 MOST = 32  # calls at once
+# As a specification: st.bar_chart makes and checks it anew at each refresh, a third of its time.
+LAST_HOUR = {
+    "mark": {"type": "bar", "tooltip": True},
+    "encoding": {
+        "x": {
+            "field": "ago",
+            "type": "ordinal",
+            "title": "minutes ago",
+            "axis": {"labelAngle": 0, "labelOverlap": True},
+        },
+        "y": {"field": "chunks", "type": "quantitative", "title": "chunks"},
+    },
+}
 
 librarian = ui.get_librarian()
 st.title("Indexing")
@@ -93,7 +106,7 @@ def _documents(snapshot: Snapshot) -> None:
     st.session_state.shown = [view.document.id for view in views]
     config = st.column_config
     st.dataframe(
-        [ui.row(view) for view in views],
+        ui.rows(views, st.session_state.setdefault("rows", {})),
         key="documents",
         hide_index=True,
         placeholder="",
@@ -157,12 +170,8 @@ def _calls(snapshot: Snapshot) -> None:
         now = int(snapshot.beat_s // 60)
         ended = {now - minute.number: minute.chunks for minute in snapshot.minutes}
         st.caption("Chunks read in each minute of the last hour, by minutes ago")
-        st.bar_chart(
-            {"minutes ago": list(range(60)), "chunks": [ended.get(ago, 0) for ago in range(60)]},
-            x="minutes ago",
-            y="chunks",
-            height=160,
-        )
+        read = [{"ago": ago, "chunks": ended.get(ago, 0)} for ago in range(60)]
+        st.vega_lite_chart(read, LAST_HOUR, height=160, key="hour")
     else:
         st.caption("No call has ended yet.")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.bench import texts
+from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
@@ -120,6 +121,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "edits": edits,
     "journal": journal,
     "journal-cost": journal_cost,
+    "dashboard": dashboard,
 }
 
 
