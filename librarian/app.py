@@ -31,7 +31,7 @@ from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.snapshot import Snapshot
-from librarian.verify import Row, success_table
+from librarian.verify import Row, arithmetic, slowest_of, success_table
 from librarian.views import GraphRequest, GraphViews
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
@@ -238,7 +238,10 @@ class Librarian:
     def verify(self) -> tuple[Row, ...]:
         """The success table."""
         seconds = self._portal.call(self._seconds)
-        return success_table(self._library, self.snapshot(), seconds)
+        slowest, why = slowest_of(self._library.catalogue.all(), seconds), ""
+        if slowest is not None:
+            why = arithmetic(slowest, self._portal.call(self._queue.whole, slowest))
+        return success_table(self._library, self.snapshot(), seconds, why)
 
     @property
     def portal(self) -> Portal:

@@ -159,6 +159,10 @@ class Indexing:
         judge = self._outlook.judging(documents, self._active, self._clock())
         return judge() if len(documents) < MANY else await to_thread.run_sync(judge)
 
+    async def whole(self, document: Document) -> Queue:
+        """What reading a document would take if nothing of it were paid for."""
+        return self._outlook.whole(document, self._clock())
+
     def view(self, document: Document) -> DocumentView:
         """A document with what is being done to it at this moment."""
         return self._outlook.views((document,), self._active, self._clock())[0][0]

@@ -86,6 +86,13 @@ class Outlook:
             self._kept, self._kept_s = pace, now_s
             await to_thread.run_sync(catalogue.keep_pace, self._key, as_stored(pace))
 
+    def whole(self, document: Document, now_s: float) -> Queue:
+        """What reading a document would take if nothing of it were paid for."""
+        chunks = self._chunks(document, self._characters((document,)))
+        pace, limit = self.pace(now_s), self._calls.limit
+        work = waiting(chunks, 0, pace, limit, guessed=not document.chunks_total)
+        return forecast([work], pace, (), limit=limit, slots=max(1, limit - self._ahead))[1]
+
     def views(
         self, documents: Sequence[Document], active: Mapping[str, Progress], now_s: float
     ) -> Outlooks:

@@ -5,6 +5,7 @@ Times are those of the processor in the thread: waiting for others is not a cost
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -33,6 +34,7 @@ READY_S = 60.0
 
 def dashboard(corpus: Path | None) -> list[Row]:
     """A library of a thousand documents while a book is read."""
+    logging.getLogger("lightrag").setLevel(logging.CRITICAL)  # it is closed in the middle of a book
     with own_folder() as folder, stand_in(folder) as ollama:
         home = folder / "home"
         _fill(home)
