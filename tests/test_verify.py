@@ -30,7 +30,7 @@ def test_the_sum_says_what_would_reach_three_minutes() -> None:
         eta_s=21_543, eta_low_s=20_000, eta_high_s=24_000, calls=501, seconds_per_call=43, at_once=1
     )
     said = arithmetic(document("book"), queue)
-    assert said.startswith("book.txt: about 5 h ")
+    assert said.startswith("book.txt: about 6 h ")
     assert "501 calls × 43 s, 1 at a time" in said
     assert "Under 3 minutes with 120 at a time, or 0.36 s a call" in said  # 501 × 43 / 180
 
