@@ -271,7 +271,10 @@ class Librarian:
 
     async def _measure(self) -> tuple[tuple[Check, ...], Speed | None]:
         calls = self._rooms.calls
-        return await probe(self.settings, tuple(calls.account.finished) if calls else ())
+        checks, speed = await probe(self.settings, tuple(calls.account.finished) if calls else ())
+        if speed is not None and self._rooms.indexing is not None:
+            await self._rooms.indexing.probed(speed)
+        return checks, speed
 
     async def _seconds(self) -> dict[str, float]:
         return await (await self._rooms.engine_ready()).times()

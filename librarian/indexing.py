@@ -12,6 +12,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from librarian.calls import MERGES, Calls
+from librarian.checks import Speed
 from librarian.documents import Document, Phase, Status
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
 from librarian.errors import DocumentPaused, LibrarianError, LibraryError
@@ -158,6 +159,12 @@ class Indexing:
         """All documents with what is being done to them now, and how long the queue will take."""
         judge = self._outlook.judging(documents, self._active, self._clock())
         return judge() if len(documents) < MANY else await to_thread.run_sync(judge)
+
+    async def probed(self, speed: Speed) -> None:
+        """Lets the estimates begin with the speed that the doctor has measured."""
+        self._outlook.probed(speed)
+        await self._outlook.keep((), self._clock())
+        self.news.set()
 
     async def whole(self, document: Document) -> Queue:
         """What reading a document would take if nothing of it were paid for."""

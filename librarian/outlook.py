@@ -9,16 +9,18 @@ from typing import TypeAlias
 from anyio import to_thread
 
 from librarian.calls import Calls
+from librarian.checks import Speed
 from librarian.documents import Document, Phase, Status
 from librarian.estimates import Estimate, Queue, Work, forecast, left_of, waiting
 from librarian.library import Library
-from librarian.pace import Pace, as_stored, learned, measured, pace_from, weights_of
+from librarian.pace import KNOWN, Pace, as_stored, learned, measured, pace_from, weights_of
 from librarian.progress import Progress
 from librarian.snapshot import DocumentView
 
 MEASURED_EVERY_S = 0.5
 KEEP_EVERY_S = 15.0
 CHARACTERS = 2.9  # of a token, between Russian and English
+NEWS = 1.5  # a speed that differs by this factor from the one that is known
 FULL = 0.95  # chunks are a little smaller than they may be
 
 
@@ -85,6 +87,17 @@ class Outlook:
         if pace.call_s and pace != self._kept and not soon:
             self._kept, self._kept_s = pace, now_s
             await to_thread.run_sync(catalogue.keep_pace, self._key, as_stored(pace))
+
+    def probed(self, speed: Speed) -> None:
+        """Takes in what the doctor has measured, where it is news.
+
+        A probe is one call; what many calls took before is better, unless it is far from that.
+        """
+        call_s = speed.seconds_per_chunk * self._calls.limit / max(1.0, speed.gain)
+        known_s = self._known.call_s
+        if call_s and not (known_s and 1 / NEWS < call_s / known_s < NEWS):
+            self._known = replace(self._known, calls=KNOWN, call_s=call_s, filled=1.0)
+            self._measured_s = float("-inf")
 
     def whole(self, document: Document, now_s: float) -> Queue:
         """What reading a document would take if nothing of it were paid for."""

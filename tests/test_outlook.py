@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from librarian.checks import Speed
 from librarian.documents import Phase, Status
 from librarian.estimates import Queue
 from librarian.models.protocol import Completion, Heard, Prompt
@@ -151,6 +153,32 @@ async def test_a_speed_that_is_known_judges_the_queue_before_anything_runs(tmp_p
         assert 2 * whole <= queue.calls <= 3.5 * whole  # with what was merged
         model.gate.set()
         await room.until("two.txt", Status.PROCESSED)
+
+
+async def test_what_the_doctor_has_measured_is_where_the_estimate_begins(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Alder"}
+    speed = Speed(
+        seconds_per_chunk=43.0,
+        at_once=1,
+        gain=1.0,
+        prompt_tokens_per_s=100.0,
+        output_tokens_per_s=10.0,
+        chunk_prompt_tokens=2500,
+        chunk_output_tokens=400,
+    )
+    async with room_at(tmp_path, model) as room:
+        await room.add("one.txt", book(14))
+        await room.indexing.probed(speed)
+        _, queue = await _waiting(room, "one.txt")
+        assert queue is not None
+        assert queue.eta_s is not None
+        chunks = room.library.catalogue.get("one.txt").chunks_total or queue.calls
+        assert 0.6 * 43 * chunks < queue.eta_s < 1.6 * 43 * chunks  # one call at a time is all
+        await room.indexing.probed(replace(speed, seconds_per_chunk=40.0))
+        assert (await _waiting(room, "one.txt"))[1] == queue  # that is no news
+        model.gate.set()
+        await room.until("one.txt", Status.PROCESSED)
 
 
 async def test_an_unknown_speed_is_no_estimate(tmp_path: Path) -> None:
