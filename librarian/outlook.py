@@ -12,6 +12,7 @@ from librarian.calls import Calls
 from librarian.checks import Speed
 from librarian.documents import Document, Phase, Status
 from librarian.estimates import Estimate, Queue, Work, forecast, left_of, waiting
+from librarian.journal import Spent
 from librarian.library import Library
 from librarian.pace import KNOWN, Pace, as_stored, learned, measured, pace_from, weights_of
 from librarian.progress import Progress
@@ -129,7 +130,7 @@ class Outlook:
             slots = max(1, limit - self._ahead)
             found, queue = forecast(works, pace, ages, limit=limit, slots=slots)
             judged = {
-                each.id: _view(each, at_work.get(each.id), eta, now_s)
+                each.id: _view(each, at_work.get(each.id), eta, self._spent(each), now_s)
                 for each, eta in zip(queued, found, strict=True)
             }
             plain = self._plain_views(documents)
@@ -143,10 +144,13 @@ class Outlook:
         self._plain = {
             each.id: view
             if (view := before.get(each.id)) is not None and view.document is each
-            else DocumentView(document=each)
+            else DocumentView(document=each, spent=self._spent(each))
             for each in documents
         }
         return tuple(self._plain.values())
+
+    def _spent(self, document: Document) -> Spent:
+        return self._library.journal.spent.get(document.id, Spent())
 
     def _work(
         self,
@@ -180,7 +184,11 @@ class Outlook:
 
 
 def _view(
-    document: Document, progress: Progress | None, eta: Estimate | None, now_s: float
+    document: Document,
+    progress: Progress | None,
+    eta: Estimate | None,
+    spent: Spent,
+    now_s: float,
 ) -> DocumentView:
     done, total = progress.steps if progress else (0, 0)
     return DocumentView(
@@ -192,6 +200,7 @@ def _view(
         eta_s=eta.likely_s if eta else None,
         eta_low_s=eta.low_s if eta else None,
         eta_high_s=eta.high_s if eta else None,
+        spent=spent,
     )
 
 

@@ -126,6 +126,10 @@ def row(view: DocumentView) -> dict[str, object]:
         "size": size(document.bytes),
         "elapsed": span(document.elapsed_s) if document.elapsed_s else "",
         "left": between(view.eta_s, view.eta_low_s, view.eta_high_s),
+        "model time": span(view.spent.model_s) if view.spent.calls else "",
+        "tokens": rounded(view.spent.prompt_tokens + view.spent.output_tokens)
+        if view.spent.calls
+        else "",
         "error": document.error or "; ".join(document.warnings),
         "actions": _actions(view),
     }
@@ -180,16 +184,16 @@ def ago(moment: float) -> str:
 def _actions(view: DocumentView) -> list[str]:
     match view.document.status:
         case Status.PENDING:
-            return ["Next", "Last", "Pause", "Delete"]
+            return ["Next", "Last", "Pause", "Open", "Delete"]
         case Status.PROCESSING:
-            return ["Pause", "Delete"]
+            return ["Pause", "Open", "Delete"]
         case Status.PROCESSED if view.document.warnings:
-            return ["Retry", "Delete"]
+            return ["Open", "Retry", "Delete"]
         case Status.FAILED:
-            return ["Retry", "Delete"]
+            return ["Retry", "Open", "Delete"]
         case Status.PAUSED:
-            return ["Resume", "Delete"]
-    return ["Delete"]
+            return ["Resume", "Open", "Delete"]
+    return ["Open", "Delete"]
 
 
 def answer_markdown(text: str) -> str:
