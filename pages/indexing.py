@@ -79,6 +79,8 @@ def confirm(doc: str, name: str) -> None:
 def live() -> None:
     if doc := st.session_state.pop("opening", None):
         st.switch_page("document.py", query_params={"doc": doc})
+    if "deleting" in st.session_state:
+        st.rerun()  # a click runs this fragment only; the question is asked by the whole page
     snapshot = librarian.snapshot()
     busy = snapshot.busy or snapshot.count(Status.PENDING) > 0
     if busy != waiting:
@@ -204,7 +206,7 @@ def _files(snapshot: Snapshot) -> None:
     st.dataframe(rows, key="files", hide_index=True)
 
 
-live()
 if doc := st.session_state.pop("deleting", None):
     name = next((v.document.name for v in first.documents if v.document.id == doc), doc)
     confirm(doc, name)
+live()
