@@ -136,6 +136,20 @@ class TooManyUnread(ModelError):
     for again."""
 
 
+class EditRefused(LibrarianError):
+    # No docstring: each says what to do itself. Nothing was changed.
+    pass
+
+
+class NameInUse(EditRefused):
+    """Merge the two where they are the same, or choose another name."""
+
+
+class EditEntangled(EditRefused):
+    # No docstring: it names what is in the way.
+    pass
+
+
 class NotReady(LibrarianError):
     """The library is still being opened. Try again in a few seconds."""
 
