@@ -144,6 +144,10 @@ class EditRefused(LibrarianError):
 class NameInUse(EditRefused):
     """Merge the two where they are the same, or choose another name."""
 
+    def __init__(self, detail: str = "", name: str = "") -> None:
+        super().__init__(detail)
+        self.name = name  #: as it is in the graph
+
 
 class EditEntangled(EditRefused):
     # No docstring: it names what is in the way.

@@ -158,7 +158,7 @@ def plan(edit: Edit, part: Part, most_sources: int = 200) -> tuple[Change, ...]:
         case Rename(old, new):
             _present(part, old)
             if part.get(("node", new)) is not None:
-                raise NameInUse(f"“{new}” is the name of another entity.")
+                raise NameInUse(f"“{new}” is the name of another entity.", new)
             _rewrite(after, part, old, new, most_sources)
         case Merge(gone, kept, description, kind):
             _present(part, gone, kept)

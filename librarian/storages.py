@@ -32,11 +32,10 @@ class Storages:
             for pair in await rag.chunk_entity_relation_graph.get_node_edges(name) or ():
                 keys |= {("edge", *sorted(pair)), ("chunks", *sorted(pair))}
         for doc_id, row in rag.full_entities._data.items():  # no method of LightRAG's lists them
-            keys |= {("doc", doc_id, name) for name in wanted.intersection(row["entity_names"])}
-        for doc_id, row in rag.full_relations._data.items():
-            for pair in row["relation_pairs"]:
-                if not wanted.isdisjoint(pair):
-                    keys.add(("doc", doc_id, *sorted(pair)))
+            if found := wanted.intersection(row["entity_names"]):  # ends of relations are in it
+                keys |= {("doc", doc_id, name) for name in found}
+                pairs = await self._brought(doc_id)
+                keys |= {("doc", doc_id, *pair) for pair in pairs if not wanted.isdisjoint(pair)}
         return await self.now(keys)
 
     async def now(self, keys: Iterable[Key]) -> dict[Key, Value]:
@@ -44,6 +43,7 @@ class Storages:
         from lightrag.utils import make_relation_chunk_key
 
         rag, graph, found = self._rag, self._rag.chunk_entity_relation_graph, dict[Key, Value]()
+        brought: dict[str, set[tuple[str, ...]]] = {}
         for key in keys:
             match key:
                 case ("node", name):
@@ -55,14 +55,19 @@ class Storages:
                 case ("chunks", *pair):
                     row = await rag.relation_chunks.get_by_id(make_relation_chunk_key(*pair))
                     found[key] = _chunks(row)
-                case ("doc", doc_id, name):
-                    row = await rag.full_entities.get_by_id(doc_id)
-                    found[key] = (row is not None and name in row["entity_names"]) or None
-                case ("doc", doc_id, *pair):
-                    row = await rag.full_relations.get_by_id(doc_id)
-                    pairs = [] if row is None else [sorted(each) for each in row["relation_pairs"]]
-                    found[key] = pair in pairs or None
+                case ("doc", doc_id, *ends):
+                    if doc_id not in brought:
+                        brought[doc_id] = await self._brought(doc_id)
+                    found[key] = tuple(ends) in brought[doc_id] or None
         return found
+
+    async def _brought(self, doc_id: str) -> set[tuple[str, ...]]:
+        """The names and the sorted pairs that LightRAG has noted of a document."""
+        names = await self._rag.full_entities.get_by_id(doc_id) or {}
+        pairs = await self._rag.full_relations.get_by_id(doc_id) or {}
+        return {(name,) for name in names.get("entity_names", ())} | {
+            tuple(sorted(pair)) for pair in pairs.get("relation_pairs", ())
+        }
 
     def vectors(self, values: Values) -> tuple[Rows, Rows]:
         from lightrag.operate import _truncate_vdb_content

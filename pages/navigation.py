@@ -13,6 +13,7 @@ page = st.navigation(
         st.Page("library.py", title="Library", icon=":material/local_library:", default=True),
         st.Page("indexing.py", title="Indexing", icon=":material/monitoring:"),
         st.Page("graph.py", title="Graph", icon=":material/hub:"),
+        st.Page("mend.py", title="Mend", icon=":material/healing:"),
         st.Page("ask.py", title="Ask", icon=":material/forum:"),
         st.Page("system.py", title="System", icon=":material/build:"),
     ]

@@ -17,7 +17,7 @@ LAYERS = (
     "documents wording gate chunking progress pace estimates models decisions turns account",
     "mending standing",
     "catalogue journal edits library calls signals desk embeddings pulls",
-    "evidence engine storages editing assembly intake snapshot outlook",
+    "telling evidence engine storages editing assembly intake snapshot outlook",
     "indexing answers verify health graph layout exports machine doctor probes",
     "views rooms reembed",
     "app",

@@ -151,7 +151,7 @@ async def room_at(
             directory=home,
             workspace="library_test",
             settings=Settings.from_env({}),
-            chunk_tokens=30,
+            chunk_tokens=60,
             calls=calls,
             heard=lambda _: None,
             edits=edits,
@@ -356,14 +356,19 @@ async def test_an_edit_goes_in_between_the_chunks_of_a_book_and_holds_for_it(
     model = LaterModel()
     async with room_at(tmp_path, model) as room:
         await room.read(FIRST, "first.txt")
-        model.held = "Peter Quill wrote"  # its first chunk is read, its second is not
+        quiet = "The harbour was quiet that winter and nobody bought salt there. " * 8
+        book = SECOND.replace("\n\n", f"\n\n{quiet}\n\n")
+        model.held = "Quill wrote"
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(room.read, SECOND, "second.txt")
+            tasks.start_soon(room.read, book, "second.txt")
             await model.waiting.wait()
-            with anyio.fail_after(30):  # long before the book has ended
+            with anyio.fail_after(30):  # the book cannot end before
                 await room.editing.make(Rename("Holm", "Lorenz Holm"))
             await room.consistent()
             model.gate.set()
+        counts = await room.engine.counts(document(book).id)
+        assert counts is not None
+        assert counts.chunks > 1
         assert "Holm" not in await room.names()
         assert "Quill" in await room.names()
         await room.consistent()
