@@ -19,6 +19,7 @@ from anyio import to_thread
 
 from librarian.assembly import open_engine
 from librarian.calls import Calls
+from librarian.documents import Status
 from librarian.edits import Edits, State
 from librarian.engine import Engine
 from librarian.errors import (
@@ -32,6 +33,8 @@ from librarian.mending import Describe, DropEntity, DropRelation, Edit, Merge, R
 from librarian.models.offline import OfflineModel
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Vectors
 from librarian.settings import Settings
+from tests.conftest import Opened, until, until_processed, view_of
+from tests.ollama_server import OllamaServer
 from tests.test_engine import document
 
 pytestmark = pytest.mark.anyio
@@ -394,6 +397,49 @@ async def test_an_edit_waits_while_a_document_is_merged_into_the_graph(tmp_path:
         assert order == ["merged", "edited"]
         assert "Lisbon" not in await room.names()
         await room.consistent()
+
+
+async def test_lightrag_writes_nothing_into_the_graph_while_an_edit_is_being_made(
+    tmp_path: Path,
+) -> None:
+    async with room_at(tmp_path) as room:
+        await room.read(FIRST, "first.txt")
+        gate, before = room.editing._gate, await room.state()
+        async with anyio.create_task_group() as tasks:
+            async with gate.alone():
+                tasks.start_soon(room.read, SECOND, "second.txt")
+                with anyio.fail_after(30):
+                    while not gate._news.statistics().tasks_waiting:  # noqa: ASYNC110
+                        await anyio.sleep(0.01)
+                now = await room.state()
+                assert {**now, "vdb_chunks": 0} == {**before, "vdb_chunks": 0}
+        assert "Quill" in await room.names()
+        await room.consistent()
+
+
+def test_a_graph_is_mended_while_ollama_reads_a_book(
+    server: OllamaServer, opened: Opened, tmp_path: Path
+) -> None:
+    home = tmp_path / "library"
+    environ = {"OLLAMA_HOST": server.url}
+    librarian = opened(Settings.from_env(environ, home=home, backend="ollama", chunk_tokens=200))
+    librarian.add_text("first.txt", FIRST)
+    until_processed(librarian, "first.txt")
+    first = max(librarian.graph().entities, key=lambda each: len(each.chunks)).name
+    server.latency_s = 0.3
+    librarian.add_text("book.txt", "\n\n".join(f"{FIRST} Year {n}." * 20 for n in range(30)))
+    until(lambda: librarian.snapshot().calls, "the book to be read")
+    number = librarian.mend(Rename(first, "Somebody Else"))
+    view = view_of(librarian, "book.txt")
+    assert view is not None
+    assert view.document.status is Status.PROCESSING
+    assert "Somebody Else" in {each.name for each in librarian.graph().entities}
+    server.latency_s = 0.0
+    until_processed(librarian, "book.txt")
+    names = {each.name for each in librarian.graph().entities}
+    assert first not in names
+    assert "Somebody Else" in names
+    assert {entry.number for entry in librarian.edits()} >= {number}
 
 
 STEPS = (
