@@ -59,10 +59,10 @@ def row(entry: Entry) -> dict[str, object]:
     if entry.state is State.DONE and not entry.cause:
         ways.append(_LET_GO)
     return {
-        "edit": sentence(entry.edit),
+        "number": entry.number,
         "way back": ways,
+        "edit": sentence(entry.edit),
         "state": STATES[entry.state],
         "made": time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.made_at)),
-        "because of": entry.cause or "you",
-        "number": entry.number,
+        "cause": entry.cause or "you",
     }

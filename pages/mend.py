@@ -24,6 +24,10 @@ WAYS = {
     "Delete": "The entity goes with its relations, and stays away when a document names it again.",
     "Unlink": "The relation goes and stays away; both of its entities remain.",
 }
+READING = (
+    " A document is being read meanwhile: an edit goes in between, and waits only while one is "
+    "being merged into the graph."
+)
 LABELS = {"Delete": "Delete the entity", "Unlink": "Delete the relation"}
 librarian = ui.get_librarian()
 snapshot = librarian.snapshot()
@@ -168,8 +172,12 @@ def history() -> None:
         key="edits",
         hide_index=True,
         column_config={
-            "edit": config.TextColumn("Edit", width="large"),
+            "number": config.NumberColumn("No.", width=50),
             "way back": config.ButtonColumn("Way back", on_click=act, key="edit_action", width=90),
+            "edit": config.TextColumn("Edit", width=380),
+            "state": config.TextColumn("State", width=130),
+            "made": config.TextColumn("Made", width=130),
+            "cause": config.TextColumn("Because of", width=150),
         },
     )
     st.caption("“Let go” leaves an edit as it is, and no longer makes it on later documents.")
@@ -189,7 +197,7 @@ if not snapshot.ready:
 if done := state.pop("mended", None):
     number, words, name = done
     if name:
-        state["entity-text"] = name
+        state["entity-text"] = state.wanted = st.query_params["entity"] = name
     st.toast(ui.plain(words), icon=":material/check:")
     if number:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -202,7 +210,7 @@ with ui.told():
         st.info("No entities yet. They appear as soon as the first document is processed.")
     else:
         way = st.segmented_control("What to do", list(WAYS), default="Rename") or "Rename"
-        st.caption(WAYS[way])
+        st.caption(WAYS[way] + (READING if snapshot.busy else ""))
         if (name := pick("Find an entity", "entity")) and (edit := edited(name)):
             offer(edit)
     history()
