@@ -82,6 +82,7 @@ async def open_engine(
     finally:
         logging.getLogger("lightrag").removeHandler(ear)
         with anyio.CancelScope(shield=True):
+            await editing.close()
             await _shut(rag, calls)
 
 

@@ -154,6 +154,10 @@ class Editing:
         """Says that LightRAG's pipeline has ended, however it ended."""
         await self._gate.leave()
 
+    async def close(self) -> None:
+        """Ends the edit that is being made, and refuses those that wait."""
+        await self._gate.close()
+
     @property
     def _journal(self) -> Edits:
         if self._edits is None:

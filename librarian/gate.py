@@ -8,6 +8,8 @@ from typing import Any
 
 import anyio
 
+from librarian.errors import EditRefused
+
 Edited = Callable[[], Awaitable[Callable[[str], str]]]  #: how an answer reads with all edits
 
 
@@ -17,6 +19,7 @@ class Gate:
     def __init__(self) -> None:
         self._writing: set[str] = set()
         self._alone = False
+        self._closed = False
         self._news = anyio.Condition()
 
     async def enter(self, who: str) -> None:
@@ -34,21 +37,39 @@ class Gate:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Waits until nobody writes, and keeps it so."""
+        """Waits until nobody writes, and keeps it so.
+
+        Raises:
+            EditRefused: the program ends before.
+        """
         async with self._news:
-            while self._alone:
+            while self._alone and not self._closed:
                 await self._news.wait()
+            self._check_open()
             self._alone = True  # who writes may end; nobody begins
         try:
             async with self._news:
-                while self._writing:
+                while self._writing and not self._closed:
                     await self._news.wait()
+                self._check_open()
             yield
         finally:
             with anyio.CancelScope(shield=True):
                 async with self._news:
                     self._alone = False
                     self._news.notify_all()
+
+    async def close(self) -> None:
+        """Sends away who waits, and waits until the edit that is being made has ended."""
+        async with self._news:
+            self._closed = True
+            self._news.notify_all()
+            while self._alone:
+                await self._news.wait()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EditRefused("The program is closing. Make the edit again after its next start.")
 
 
 def guard(rag: Any, gate: Gate, edited: Edited) -> None:

@@ -399,6 +399,25 @@ async def test_an_edit_waits_while_a_document_is_merged_into_the_graph(tmp_path:
         await room.consistent()
 
 
+async def test_an_edit_that_waits_is_refused_when_the_program_closes(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    async def edit(room: Room) -> None:
+        with pytest.raises(EditRefused, match="closing") as caught:
+            await room.editing.make(Rename("Lisbon", "Lisboa"))
+        refused.append(str(caught.value))
+
+    async with anyio.create_task_group() as tasks:
+        async with room_at(tmp_path) as room:
+            await room.read(FIRST, "first.txt")
+            await room.editing._gate.enter("doc-merging")
+            tasks.start_soon(edit, room)
+            await anyio.wait_all_tasks_blocked()
+    assert refused
+    async with room_at(tmp_path) as room:
+        assert "Lisbon" in await room.names()
+
+
 async def test_lightrag_writes_nothing_into_the_graph_while_an_edit_is_being_made(
     tmp_path: Path,
 ) -> None:
