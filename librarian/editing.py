@@ -65,7 +65,8 @@ class Editing:
         self._storages = Storages(rag, reached)
         self._gate = Gate()
         self._standing: Standing | None = None
-        guard(rag, self._gate, self._edited)
+        self._unsettled = False  # an edit was begun and could be neither finished nor undone
+        guard(rag, self._gate, self._ready, self._edited)
 
     async def preview(self, edit: Edit) -> Preview:
         """What an edit would do; nothing is changed.
@@ -115,12 +116,11 @@ class Editing:
     async def let_go(self, number: int) -> None:
         """Leaves an edit in the graph, but no longer makes it on what later documents bring."""
         with translated():
+            entry = await to_thread.run_sync(self._journal.get, number)
+            if entry.state is not State.DONE:
+                raise EditRefused("This edit is not made on later documents.")
             await to_thread.run_sync(self._journal.mark, number, State.LET_GO)
             self._standing = None
-
-    async def history(self, limit: int = 100) -> tuple[Entry, ...]:
-        """The last edits, the newest first."""
-        return await to_thread.run_sync(self._journal.latest, limit)
 
     async def settle(self) -> None:
         """Finishes what a killed process has left; call it before any document is read.
@@ -189,6 +189,7 @@ class Editing:
     async def _settle(self) -> None:
         """Finishes edits that are begun, and those that are being undone."""
         edits = self._journal
+        self._unsettled = True
         for entry in await to_thread.run_sync(edits.unfinished):
             forth = entry.state is State.BEGUN
             changes = await to_thread.run_sync(edits.changes, entry.number)
@@ -197,7 +198,13 @@ class Editing:
             self.count += 1
             state = State.DONE if forth else State.UNDONE
             await to_thread.run_sync(edits.mark, entry.number, state)
-        self._standing = None
+        self._standing, self._unsettled = None, False
+
+    async def _ready(self) -> None:
+        """Settles what an edit has left half, before LightRAG writes upon it."""
+        if self._unsettled:
+            async with self._gate.alone():
+                await self._settle()
 
     async def _check_untouched(self, entry: Entry, changes: Iterable[Change]) -> None:
         now = await self._storages.now([change.key for change in changes])

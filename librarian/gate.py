@@ -10,6 +10,7 @@ import anyio
 
 from librarian.errors import EditRefused
 
+Ready = Callable[[], Awaitable[None]]  #: makes whole what an edit has left half
 Edited = Callable[[], Awaitable[Callable[[str], str]]]  #: how an answer reads with all edits
 
 
@@ -72,7 +73,7 @@ class Gate:
             raise EditRefused("The program is closing. Make the edit again after its next start.")
 
 
-def guard(rag: Any, gate: Gate, edited: Edited) -> None:
+def guard(rag: Any, gate: Gate, ready: Ready, edited: Edited) -> None:
     """Has LightRAG wait for an edit before it writes, and read its cache as edited.
 
     The lists of what a document brings are the first thing that it writes of a merge, and the
@@ -83,6 +84,7 @@ def guard(rag: Any, gate: Gate, edited: Edited) -> None:
     recall = rag.llm_response_cache.get_by_ids
 
     async def recorded(data: dict[str, dict[str, Any]]) -> None:
+        await ready()
         for doc_id in data:
             await gate.enter(doc_id)
         await record(data)
@@ -94,6 +96,7 @@ def guard(rag: Any, gate: Gate, edited: Edited) -> None:
                 await gate.leave(doc_id)
 
     async def purged(doc_id: str, *args: Any, **options: Any) -> Any:
+        await ready()
         await gate.enter(f"-{doc_id}")
         try:
             return await purge(doc_id, *args, **options)

@@ -499,6 +499,32 @@ async def test_a_failure_at_any_step_leaves_the_graph_as_it_was(tmp_path: Path) 
         await room.consistent()
 
 
+async def test_what_could_neither_be_made_nor_undone_is_settled_before_a_document_is_merged(
+    tmp_path: Path,
+) -> None:
+    full = [False]
+
+    def reached(step: str) -> None:
+        if full[0] and step == "saving entities":
+            raise OSError(28, "No space left on device")
+
+    async with room_at(tmp_path, reached=reached) as room:
+        await room.read(FIRST, "first.txt")
+        full[0] = True
+        with pytest.raises(LibrarianError, match="No space left"):
+            await room.editing.make(Rename("Lisbon", "Lisboa"))
+        assert room.edits.unfinished()
+        ended = await room.engine.index(document(SECOND, "second.txt"), SECOND)
+        assert "No space left" in str(ended.error)
+        full[0] = False
+        await room.read(SECOND, "second.txt")
+        assert not room.edits.unfinished()
+        graph = await room.engine.graph()
+        lisbon = next(each for each in graph.entities if each.name == "Lisbon")
+        assert set(lisbon.documents) == {"first.txt", "second.txt"}
+        await room.consistent()
+
+
 @pytest.mark.parametrize("undoing", [False, True], ids=["edit", "undo"])
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_process_killed_at_any_step_has_made_the_edit_at_the_next_opening(
