@@ -17,6 +17,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from librarian.app import Librarian
 from librarian.assembly import open_engine
 from librarian.calls import Calls
 from librarian.documents import Status
@@ -381,7 +382,7 @@ async def test_an_edit_waits_while_a_document_is_merged_into_the_graph(tmp_path:
     async with room_at(tmp_path) as room:
         await room.read(FIRST, "first.txt")
         gate, order = room.editing._gate, list[str]()
-        await gate.enter("doc-merging")
+        await gate.enter("-merging")
 
         async def edit() -> None:
             await room.editing.make(Rename("Lisbon", "Lisboa"))
@@ -393,7 +394,7 @@ async def test_an_edit_waits_while_a_document_is_merged_into_the_graph(tmp_path:
             tasks.start_soon(room.read, SECOND, "second.txt")  # its own merge waits for the edit
             await anyio.wait_all_tasks_blocked()
             order.append("merged")
-            await gate.leave("doc-merging")
+            await gate.leave("-merging")
         assert order == ["merged", "edited"]
         assert "Lisbon" not in await room.names()
         await room.consistent()
@@ -410,7 +411,7 @@ async def test_an_edit_that_waits_is_refused_when_the_program_closes(tmp_path: P
     async with anyio.create_task_group() as tasks:
         async with room_at(tmp_path) as room:
             await room.read(FIRST, "first.txt")
-            await room.editing._gate.enter("doc-merging")
+            await room.editing._gate.enter("-merging")
             tasks.start_soon(edit, room)
             await anyio.wait_all_tasks_blocked()
     assert refused
@@ -459,6 +460,24 @@ def test_a_graph_is_mended_while_ollama_reads_a_book(
     assert first not in names
     assert "Somebody Else" in names
     assert {entry.number for entry in librarian.edits()} >= {number}
+
+
+def test_a_new_version_of_a_document_does_not_take_an_edit_back(librarian: Librarian) -> None:
+    librarian.add_text("first.txt", FIRST)
+    librarian.add_text("third.txt", THIRD)
+    until_processed(librarian, "first.txt", "third.txt")
+    librarian.mend(Rename("Doctor Hazel", "Hanna Hazel"))
+    librarian.mend(DropEntity("Lisbon"))
+    librarian.add_text("first.txt", f"{FIRST} Doctor Hazel left Lisbon for Riga.", replace=True)
+    until(lambda: "Riga" in {each.name for each in librarian.graph().entities}, "the new version")
+    until_processed(librarian, "first.txt")
+    until(lambda: not librarian.snapshot().deleting, "the old version to be gone")
+    graph = librarian.graph()
+    names = {each.name for each in graph.entities}
+    assert not {"Doctor Hazel", "Lisbon"} & names
+    hazel = next(each for each in graph.entities if each.name == "Hanna Hazel")
+    assert set(hazel.documents) == {"first.txt", "third.txt"}
+    assert "Nina Mora" in hazel.description
 
 
 STEPS = (
