@@ -17,6 +17,8 @@ from librarian.checks import Check, Report, Speed, failure
 from librarian.doctor import doctor
 from librarian.documents import Admission, Status
 from librarian.dossier import Dossier, Dossiers, Part
+from librarian.editing import Editing
+from librarian.edits import Entry
 from librarian.errors import LibrarianError, NotReady
 from librarian.indexing import Indexing
 from librarian.intake import admit_file, admit_text, files_in
@@ -24,6 +26,7 @@ from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
 from librarian.logbook import Logbook
+from librarian.mending import Edit, Preview
 from librarian.models.protocol import Message, Model
 from librarian.portal import Portal
 from librarian.probes import probe
@@ -195,6 +198,26 @@ class Librarian:
         """Names of entities like `text`."""
         return self._views.search(self.graph(), text, limit)
 
+    def preview_edit(self, edit: Edit) -> Preview:
+        """What an edit of the graph would do; nothing is changed."""
+        return self._portal.call(self._editing.preview, edit)
+
+    def mend(self, edit: Edit) -> int:
+        """Makes an edit of the graph; waits while a document is being written into it."""
+        return self._portal.call(self._editing.make, edit)
+
+    def undo_edit(self, number: int) -> None:
+        """Puts back exactly what an edit has changed."""
+        self._portal.call(self._editing.undo, number)
+
+    def let_go_edit(self, number: int) -> None:
+        """Leaves an edit as it is, but no longer makes it on what later documents bring."""
+        self._portal.call(self._editing.let_go, number)
+
+    def edits(self, limit: int = 100) -> tuple[Entry, ...]:
+        """The last edits of the graph, the newest first."""
+        return self._library.edits.latest(limit)
+
     def doctor(self) -> Report:
         """Looks at everything that the work needs; within seconds, whatever is broken."""
         looking = self._portal.start(self._examine)
@@ -278,6 +301,10 @@ class Librarian:
 
     async def _seconds(self) -> dict[str, float]:
         return await (await self._rooms.engine_ready()).times()
+
+    @property
+    def _editing(self) -> Editing:
+        return self._portal.call(self._rooms.engine_ready).editing
 
     @property
     def _queue(self) -> Indexing:

@@ -23,6 +23,8 @@ from librarian.vectors import VectorRows, chunk_rows, entity_rows, relation_rows
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
+    from librarian.editing import Editing
+
 log = logging.getLogger(__name__)
 
 DOCUMENTS_AT_ONCE = 2  # the second one's calls fill the slots while the first is merged
@@ -34,7 +36,8 @@ _USER_QUERY = "\n\n---User Query---\n\n"
 class Engine:
     """An open LightRAG. Every method runs on the loop that opened it."""
 
-    def __init__(self, rag: LightRAG, desk: Desk, embeddings: Embeddings) -> None:
+    def __init__(self, rag: LightRAG, desk: Desk, embeddings: Embeddings, editing: Editing) -> None:
+        self.editing = editing
         self._rag = rag
         self._desk = desk
         self._embeddings = embeddings
@@ -44,7 +47,7 @@ class Engine:
     @property
     def version(self) -> str:
         """Changes whenever the graph does."""
-        return f"{self._rag.workspace}-{self._version}"
+        return f"{self._rag.workspace}-{self._version + self.editing.count}"
 
     def was_asked(self, doc_id: str, chunk: int) -> bool:
         """Whether a chunk went to the model in this run."""
@@ -70,6 +73,7 @@ class Engine:
                 warnings = (*warnings, *self._desk.remarks())
             finally:
                 self._desk.forget(document.id)
+        await self.editing.again(document.name)
         self._version += 1
         return replace(await self._indexed(document.id, row), warnings=warnings)
 
@@ -89,6 +93,7 @@ class Engine:
                 log.exception("LightRAG's pipeline stopped. It is started again.")
                 await anyio.sleep(1)
                 self._work.set()
+            await self.editing.idle()
 
     async def delete(self, doc_id: str) -> None:
         """Takes a document out of the graph, the vectors and the statuses.
@@ -109,6 +114,7 @@ class Engine:
         if result.status not in ("success", "not_found"):
             raise EngineError(f"{result.message}")
         self._version += 1
+        await self.editing.again("A deletion")
 
     async def forget_answers(self) -> None:
         """Empties LightRAG's cache of model answers."""

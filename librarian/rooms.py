@@ -183,7 +183,9 @@ class Rooms:
             chunk_tokens=self.library.manifest.chunk_tokens,
             calls=calls,
             heard=indexing.hear,
+            edits=self.library.edits,
         ) as engine:
+            await engine.editing.settle()
             self.engine = engine
             self.answers = Answers(engine, calls, time.monotonic)
             self._trouble = None

@@ -14,9 +14,10 @@ PACKAGE = ROOT / "librarian"
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors",
-    "documents chunking progress pace estimates models decisions turns account",
-    "catalogue journal library calls signals quality desk embeddings pulls",
-    "evidence engine assembly intake snapshot outlook",
+    "documents wording gate chunking progress pace estimates models decisions turns account",
+    "mending standing",
+    "catalogue journal edits library calls signals quality desk embeddings pulls",
+    "telling evidence engine storages editing assembly intake snapshot outlook",
     "indexing answers dossier verify health graph layout exports machine doctor probes",
     "views rooms reembed",
     "app",
@@ -28,7 +29,12 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 
 #: The one room of each outside library, as paths from the root; a folder stands for all in it.
 ROOMS = {
-    "lightrag": ("librarian/engine.py", "librarian/assembly.py"),
+    "lightrag": (
+        "librarian/engine.py",
+        "librarian/assembly.py",
+        "librarian/editing.py",
+        "librarian/storages.py",
+    ),
     "ollama": ("librarian/models/ollama.py", "librarian/models/faults.py"),
     "pyvis": ("librarian/graph.py",),
     "starlette": ("librarian/web.py",),
@@ -41,7 +47,12 @@ ROOMS = {
         "streamlit_app.py",
     ),
     "filelock": ("librarian/library.py",),
-    "sqlite3": ("librarian/catalogue.py", "librarian/journal.py", "librarian/machine.py"),
+    "sqlite3": (
+        "librarian/catalogue.py",
+        "librarian/edits.py",
+        "librarian/journal.py",
+        "librarian/machine.py",
+    ),
 }
 #: What starts, looks for or patches an event loop.
 LOOP_FINDERS = {
