@@ -5,18 +5,20 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from librarian.answers import Answer
+from librarian.answers import Answer, made_of
 from librarian.calls import Calls
 from librarian.checks import Check, Report, Speed, failure
+from librarian.conversations import Conversations
 from librarian.doctor import doctor
 from librarian.documents import Admission
 from librarian.errors import LibrarianError, NotReady
+from librarian.evidence import Retrieval
 from librarian.indexing import Indexing
 from librarian.intake import admit_file, admit_text, files_in
 from librarian.journal import Holdings
@@ -48,6 +50,7 @@ class Librarian:
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews()
+        self.conversations = Conversations(library.home / "conversations")
         self._probing = threading.Lock()
         self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
 
@@ -151,10 +154,19 @@ class Librarian:
         return self._library.journal.holdings()
 
     def ask(
-        self, question: str, mode: str = "mix", history: Sequence[Message] = ()
+        self,
+        question: str,
+        mode: str = "mix",
+        history: Sequence[Message] = (),
+        documents: Iterable[str] = (),
     ) -> AnswerStream:
-        """Asks a question; iterate the result for the text as it comes."""
-        return AnswerStream(self._portal, self._rooms, question, mode, tuple(history))
+        """Asks a question, of the documents with these ids where there are any.
+
+        Iterate the result for the text as it comes.
+        """
+        return AnswerStream(
+            self._portal, self._rooms, question, mode, tuple(history), frozenset(documents)
+        )
 
     def graph(self) -> Graph:
         """The whole knowledge graph."""
@@ -258,16 +270,44 @@ class AnswerStream:
     """An answer on its way: iterate it for pieces of text, then read `answer`."""
 
     def __init__(
-        self, portal: Portal, rooms: Rooms, question: str, mode: str, history: tuple[Message, ...]
+        self,
+        portal: Portal,
+        rooms: Rooms,
+        question: str,
+        mode: str,
+        history: tuple[Message, ...],
+        documents: frozenset[str],
     ) -> None:
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._rooms = rooms
-        self._future: Future[Answer] = portal.start(self._ask, question, mode, history)
+        self._asked = (question.strip(), mode)
+        self._began_s = time.monotonic()
+        self._written: list[str] = []
+        self._found: Retrieval | None = None
+        self._future: Future[Answer] = portal.start(self._ask, history, documents)
         self._future.add_done_callback(lambda _: self._pieces.put(None))
 
     def __iter__(self) -> Iterator[str]:
         while (piece := self._pieces.get()) is not None:
             yield piece
+
+    def beats(self, every_s: float) -> Iterator[str]:
+        """What was heard since the last time, also where that is nothing.
+
+        Who listens can so see that nobody listens to it any more.
+        """
+        ended = False
+        while not ended:
+            heard = []
+            until = time.monotonic() + every_s
+            while not ended and (left := until - time.monotonic()) > 0:
+                try:
+                    piece = self._pieces.get(timeout=left)
+                except queue.Empty:
+                    break
+                ended = piece is None
+                heard.append(piece or "")
+            yield "".join(heard)
 
     @property
     def answer(self) -> Answer:
@@ -285,11 +325,24 @@ class AnswerStream:
         """Ends the answer, and the model's work on it."""
         self._future.cancel()
 
-    async def _ask(self, question: str, mode: str, history: tuple[Message, ...]) -> Answer:
+    def partial(self) -> Answer | None:
+        """The answer as far as it was heard, marked as stopped; None before its first word."""
+        said, found = "".join(self._written), self._found
+        if not said.strip() or found is None:
+            return None
+        return made_of(found, *self._asked, said, time.monotonic() - self._began_s, stopped=True)
+
+    async def _ask(self, history: tuple[Message, ...], documents: frozenset[str]) -> Answer:
         await self._rooms.engine_ready()
         assert self._rooms.answers is not None  # open together with the engine
-        return await self._rooms.answers.ask(question, mode, history, self._heard)
+        return await self._rooms.answers.ask(
+            *self._asked, history, self._heard, documents, self._evidence
+        )
+
+    def _evidence(self, found: Retrieval) -> None:
+        self._found = found
 
     def _heard(self, piece: str) -> None:
         if piece:
+            self._written.append(piece)
             self._pieces.put(piece)

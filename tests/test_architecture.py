@@ -16,8 +16,8 @@ LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors",
     "documents chunking progress pace estimates models decisions turns account",
     "catalogue journal library calls signals desk embeddings pulls",
-    "evidence engine assembly intake snapshot outlook",
-    "indexing answers verify health graph layout exports machine doctor probes",
+    "evidence scope engine assembly intake snapshot outlook",
+    "indexing answers conversations verify health graph layout exports machine doctor probes",
     "views rooms reembed",
     "app",
     "registry web cli remote upkeep",
@@ -28,7 +28,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 
 #: The one room of each outside library, as paths from the root; a folder stands for all in it.
 ROOMS = {
-    "lightrag": ("librarian/engine.py", "librarian/assembly.py"),
+    "lightrag": ("librarian/engine.py", "librarian/assembly.py", "librarian/scope.py"),
     "ollama": ("librarian/models/ollama.py", "librarian/models/faults.py"),
     "pyvis": ("librarian/graph.py",),
     "starlette": ("librarian/web.py",),
