@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from librarian.models.offline import OfflineBrain
 from tests.browser.conftest import App, started
 from tests.ollama_server import OllamaServer
 
@@ -25,6 +26,15 @@ http://evil.test/bare www.evil.test me@evil.test <http://evil.test/auto> [7]
 [ref]: http://evil.test/ref
 :material/delete: :red[red] :smile: $\\href{javascript:window.owned=1}{x}$ &lt;b&gt; \u202egnp.exe
 </textarea><svg onload="window.owned = 1"> After [1]."""
+
+
+class HostileBrain(OfflineBrain):
+    """Reads books as the offline model does, and answers with whatever could do harm."""
+
+    def answer(self, messages: list[dict[str, str]], schema: dict[str, Any] | None = None) -> str:
+        """The hostile answer to a question of a person."""
+        asked = any("---Context---" in message["content"] for message in messages)
+        return HOSTILE if asked else super().answer(messages, schema)
 
 
 def insert(app: App, name: str, text: str) -> None:
@@ -104,14 +114,16 @@ def test_a_kept_conversation_is_there_for_another_tab_until_deleted(
     other.set_default_timeout(WAIT_MS)
     other.goto(f"{library.url}/ask")
     other.get_by_role("button", name="Kept conversations").click()
-    other.get_by_role("button", name="Open", exact=True).click()
+    body = other.get_by_test_id("stPopoverBody")
+    body.get_by_role("button", name="Open", exact=True).click()
     other.get_by_test_id("stChatMessage").first.wait_for()
     assert "Кто прибыл" in other.get_by_test_id("stChatMessage").first.inner_text()
-    if not other.get_by_role("button", name="Delete", exact=True).is_visible():
+    if not body.is_visible():
         other.get_by_role("button", name="Kept conversations").click()
-    other.get_by_role("button", name="Delete", exact=True).click()
-    other.get_by_role("dialog").get_by_text("It cannot be brought back.").wait_for()
-    other.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    body.get_by_role("button", name="Delete", exact=True).click()
+    dialog = other.get_by_test_id("stDialog")
+    dialog.get_by_text("It cannot be brought back.").wait_for()
+    dialog.get_by_role("button", name="Delete", exact=True).click()
     other.get_by_text("It cannot be brought back.").wait_for(state="detached")
     assert not list((library.home / "conversations").glob("*.json"))
     other.close()
@@ -128,11 +140,8 @@ def test_a_link_about_an_entity_asks_only_when_pressed(page: Any, library: App) 
 
 def test_nothing_in_a_models_answer_runs_or_loads(page: Any, tmp_path: Path) -> None:
     outside: list[str] = []
-    with OllamaServer(parallel=4, num_ctx=8192) as server:
-        settings = {
-            "LIBRARIAN_BACKEND": "ollama",
-            "LIBRARIAN_OLLAMA_HOST": server.url,
-        }
+    with OllamaServer(parallel=4, num_ctx=8192, brain=HostileBrain()) as server:
+        settings = {"LIBRARIAN_BACKEND": "ollama", "OLLAMA_HOST": server.url}
         with started(tmp_path / "library", **settings) as app:
             insert(app, "маяк.txt", BOOK)
             app.until(processed, "the book to be processed")
@@ -140,7 +149,6 @@ def test_nothing_in_a_models_answer_runs_or_loads(page: Any, tmp_path: Path) -> 
                 "request",
                 lambda each: outside.append(each.url) if "evil.test" in each.url else None,
             )
-            server.script(HOSTILE, containing="---Context---")
             ask(page, app, "Кто вёл журнал маяка?")
             page.get_by_text("mix ·").wait_for()
             answer = page.get_by_test_id("stChatMessage").last
@@ -155,3 +163,22 @@ def test_nothing_in_a_models_answer_runs_or_loads(page: Any, tmp_path: Path) -> 
             assert answer.locator("img, svg[onload], script").count() == 0
             assert page.evaluate("window.owned") is None
             assert not outside
+
+
+def test_a_stopped_answer_stays_as_far_as_it_came(page: Any, tmp_path: Path) -> None:
+    with OllamaServer(parallel=4, num_ctx=8192, brain=HostileBrain()) as server:
+        settings = {"LIBRARIAN_BACKEND": "ollama", "OLLAMA_HOST": server.url}
+        with started(tmp_path / "library", **settings) as app:
+            insert(app, "маяк.txt", BOOK)
+            app.until(processed, "the book to be processed")
+            server.latency_s = 60.0
+            page.goto(f"{app.url}/ask")
+            page.get_by_test_id("stSelectbox").locator("input").click()
+            page.get_by_role("option", name="naive").click()  # its only call is the answer
+            page.get_by_placeholder("Ask the library").fill("Кто вёл журнал маяка?")
+            page.keyboard.press("Enter")
+            page.get_by_test_id("stChatMessage").last.get_by_text("Before").wait_for()
+            page.get_by_role("button", name="Stop", exact=True).click()
+            page.get_by_text("stopped by you").wait_for()
+            server.wait_until(lambda each: each.generating == 0, 20)
+            assert "Before" in page.get_by_test_id("stChatMessage").last.inner_text()
