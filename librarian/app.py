@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from librarian.answers import Answer
 from librarian.calls import Calls
 from librarian.checks import Check, Report, Speed, failure
+from librarian.conversations import Conversations
 from librarian.doctor import doctor
 from librarian.documents import Admission, Status
 from librarian.dossier import Dossier, Dossiers, Part
@@ -34,6 +32,7 @@ from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.snapshot import Snapshot
+from librarian.streams import AnswerStream
 from librarian.verify import Row, arithmetic, slowest_of, success_table
 from librarian.views import GraphRequest, GraphViews
 
@@ -53,6 +52,7 @@ class Librarian:
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
+        self.conversations = Conversations(library.home / "conversations")
         self._probing = threading.Lock()
         self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
 
@@ -181,10 +181,19 @@ class Librarian:
         return self._library.journal.holdings()
 
     def ask(
-        self, question: str, mode: str = "mix", history: Sequence[Message] = ()
+        self,
+        question: str,
+        mode: str = "mix",
+        history: Sequence[Message] = (),
+        documents: Iterable[str] = (),
     ) -> AnswerStream:
-        """Asks a question; iterate the result for the text as it comes."""
-        return AnswerStream(self._portal, self._rooms, question, mode, tuple(history))
+        """Asks a question, of the documents with these ids where there are any.
+
+        Iterate the result for the text as it comes.
+        """
+        return AnswerStream(
+            self._portal, self._rooms, question, mode, tuple(history), frozenset(documents)
+        )
 
     def graph(self) -> Graph:
         """The whole knowledge graph."""
@@ -312,44 +321,3 @@ class Librarian:
             self._portal.call(self._rooms.engine_ready)  # raises the reason
             raise NotReady
         return self._rooms.indexing
-
-
-class AnswerStream:
-    """An answer on its way: iterate it for pieces of text, then read `answer`."""
-
-    def __init__(
-        self, portal: Portal, rooms: Rooms, question: str, mode: str, history: tuple[Message, ...]
-    ) -> None:
-        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._rooms = rooms
-        self._future: Future[Answer] = portal.start(self._ask, question, mode, history)
-        self._future.add_done_callback(lambda _: self._pieces.put(None))
-
-    def __iter__(self) -> Iterator[str]:
-        while (piece := self._pieces.get()) is not None:
-            yield piece
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; waits for it.
-
-        Raises:
-            LibrarianError: it could not be given; the reason.
-        """
-        try:
-            return self._future.result()
-        except CancelledError as exc:
-            raise LibrarianError("The answer was stopped.") from exc
-
-    def stop(self) -> None:
-        """Ends the answer, and the model's work on it."""
-        self._future.cancel()
-
-    async def _ask(self, question: str, mode: str, history: tuple[Message, ...]) -> Answer:
-        await self._rooms.engine_ready()
-        assert self._rooms.answers is not None  # open together with the engine
-        return await self._rooms.answers.ask(question, mode, history, self._heard)
-
-    def _heard(self, piece: str) -> None:
-        if piece:
-            self._pieces.put(piece)

@@ -18,6 +18,8 @@ from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError
 from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
 from librarian.knowledge import Graph
 from librarian.models.protocol import Message
+from librarian.scope import within
+from librarian.tokens import PieceTokenizer
 from librarian.vectors import VectorRows, chunk_rows, entity_rows, relation_rows
 
 if TYPE_CHECKING:
@@ -129,30 +131,46 @@ class Engine:
                 await self._rag.llm_response_cache.delete(list(row.get("llm_cache_list") or ()))
                 await self.save_answers()
 
+    @property
+    def history_tokens(self) -> int:
+        """How much of a conversation a question may carry; the rest is for its evidence."""
+        return int(self._rag.max_total_tokens // 4)
+
     async def retrieve(
-        self, question: str, mode: str, history: tuple[Message, ...] = ()
+        self,
+        question: str,
+        mode: str,
+        history: tuple[Message, ...] = (),
+        documents: frozenset[str] = frozenset(),
     ) -> Retrieval | None:
         """What the library holds for a question; None when it holds nothing.
+
+        `documents` are ids; without any, the whole library is searched. The question before is
+        searched for too: "and who was his sister?" names nobody.
 
         Raises:
             EngineError: the search failed.
         """
         from lightrag import QueryParam
 
+        carried = sum(PieceTokenizer().count(each.content) for each in history)
         param = QueryParam(
             mode=mode,
             only_need_prompt=True,
             enable_rerank=False,
+            max_total_tokens=self._rag.max_total_tokens - carried,
             conversation_history=[{"role": m.role, "content": m.content} for m in history],
         )
+        before = [each.content for each in history if each.role == "user"][-1:]
+        rag = within(self._rag, documents) if documents else self._rag
         with translated():
-            found = await self._rag.aquery_llm(question, param)
+            found = await rag.aquery_llm("\n".join((*before, question)), param)
         if found["status"] != "success":
             if found["metadata"].get("failure_reason") == "no_results":
                 return None
             raise EngineError(str(found["message"]))
         prompt = found["llm_response"]["content"] or ""
-        system, mark, asked = prompt.rpartition(_USER_QUERY)
+        system, mark, _ = prompt.rpartition(_USER_QUERY)
         if not mark:
             return None
         data = found["data"]
@@ -160,7 +178,7 @@ class Engine:
             messages=(
                 Message(role="system", content=system),
                 *history,
-                Message(role="user", content=asked),
+                Message(role="user", content=question),
             ),
             passages=tuple(passages_of(data["chunks"])),
             entities=tuple(each["entity_name"] for each in data["entities"]),

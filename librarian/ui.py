@@ -7,13 +7,17 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlencode
 
 import streamlit as st
 
+from librarian.answers import pieces
 from librarian.app import Librarian
+from librarian.conversations import safe_markdown
 from librarian.documents import Phase, Status
 from librarian.errors import LibrarianError
 from librarian.estimates import between, sentence
+from librarian.evidence import Passage
 from librarian.registry import PROCESS
 from librarian.snapshot import DocumentView, Snapshot
 
@@ -196,12 +200,16 @@ def _actions(view: DocumentView) -> list[str]:
     return ["Open", "Delete"]
 
 
-def answer_markdown(text: str) -> str:
+def answer_markdown(text: str, sources: tuple[Passage, ...] = ()) -> str:
     """A model's answer as Markdown without what could load or hide something.
 
-    Streamlit shows HTML in Markdown as text; images, links and its own directives are undone here.
+    Its only links are ours: from the number of a source to the passage in its document.
     """
-    safe = re.sub(r"!\[", "!\\[", text)
-    safe = re.sub(r"\]\(", "]\\(", safe)
-    safe = re.sub(r"(?<!\\):(?=[a-z-]+\[|material/)", "\\:", safe)
-    return safe.replace("$", "\\$").replace("<", "\\<")
+    shown = []
+    for piece in pieces(text, sources):
+        if isinstance(piece, Passage):
+            address = f"/document?{urlencode({'chunk': piece.chunk})}"
+            shown.append(f"[\\[{piece.number}\\]]({address})")
+        else:
+            shown.append(safe_markdown(piece))
+    return "".join(shown)

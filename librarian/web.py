@@ -135,7 +135,26 @@ async def do(request: Request, librarian: Librarian) -> Response:
     body = await _json_body(request, librarian.settings.max_body_bytes)
     if verb not in VERBS:
         raise BadRequest(f"There is no {verb!r}.")
+    if verb == "ask":
+        return await ask(request, librarian, body)
     return JSONResponse(await to_thread.run_sync(VERBS[verb], librarian, body))
+
+
+async def ask(request: Request, librarian: Librarian, body: dict[str, Any]) -> Response:
+    """`POST /api/do/ask`: an answer; the model's work on it ends when nobody waits any more."""
+    stream = librarian.ask(_text(body, "question"), str(body.get("mode") or "mix"))
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stream.stop()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return JSONResponse(asdict(await to_thread.run_sync(lambda: stream.answer)))
+    finally:
+        watching.cancel()
+        stream.stop()
 
 
 def checks_json(report: Report) -> dict[str, Any]:
