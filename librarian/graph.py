@@ -15,8 +15,9 @@ from html import escape
 from importlib import resources
 from typing import Any, Literal
 
+from librarian.communities import communities
 from librarian.knowledge import Entity, Graph
-from librarian.layout import communities, degrees, radius
+from librarian.layout import degrees, radius
 
 ColourBy = Literal["type", "community"]
 Neighbours = Mapping[str, Sequence[str]]

@@ -56,21 +56,6 @@ def layout(graph: Graph) -> dict[str, tuple[float, float]]:
     }
 
 
-def communities(graph: Graph) -> dict[str, int]:
-    """The group of closely related entities that each belongs to; group 0 is the largest."""
-    whole = nx.Graph()
-    whole.add_nodes_from(entity.name for entity in graph.entities)
-    whole.add_weighted_edges_from(
-        (relation.source, relation.target, max(relation.weight, 0.01))
-        for relation in graph.relations
-        if relation.source in whole and relation.target in whole
-    )
-    groups = nx.community.louvain_communities(whole, seed=SEED)
-    order = {entity.name: index for index, entity in enumerate(graph.entities)}
-    ranked = sorted(groups, key=lambda group: (-len(group), min(order[name] for name in group)))
-    return {name: number for number, group in enumerate(ranked) for name in group}
-
-
 def _edges(graph: Graph, names: Sequence[str]) -> Indices:
     """Pairs of indices, each once, without loops."""
     index = {name: number for number, name in enumerate(names)}

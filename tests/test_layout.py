@@ -8,7 +8,7 @@ import random
 import pytest
 
 from librarian.knowledge import Entity, Graph, Relation
-from librarian.layout import LARGEST, communities, degrees, layout, radius
+from librarian.layout import LARGEST, degrees, layout, radius
 
 
 def graph_of(names: list[str], pairs: list[tuple[str, str]]) -> Graph:
@@ -121,18 +121,3 @@ def test_loops_and_repeated_relations_change_nothing() -> None:
 
 def test_radius_grows_with_the_degree_to_a_limit() -> None:
     assert radius(0) < radius(1) < radius(50) <= radius(100_000) == LARGEST
-
-
-def test_communities_are_the_clusters_with_the_largest_first() -> None:
-    graph = clusters(3, 20)
-    found = communities(graph)
-    assert set(found) == {entity.name for entity in graph.entities}
-    assert len({found[f"1/{number}"] for number in range(20)}) == 1
-    assert len(set(found.values())) == 3
-    sizes = [list(found.values()).count(number) for number in range(3)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert communities(graph) == found
-
-
-def test_communities_of_nothing_are_none() -> None:
-    assert communities(graph_of([], [])) == {}
