@@ -17,7 +17,7 @@ LAYERS = (
     "documents chunking progress pace estimates models decisions turns account",
     "catalogue journal library calls signals desk embeddings pulls",
     "evidence engine assembly intake snapshot outlook",
-    "indexing answers verify health graph layout communities exports machine doctor probes",
+    "indexing answers verify health graph forces layout communities exports machine doctor probes",
     "views rooms reembed",
     "app",
     "registry web cli remote upkeep",
