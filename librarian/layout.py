@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 5.0, 34.0  # radii of drawn nodes
 GAP = 9.0  # free space around a node
 WIDE = 1.6  # width over height of a screen
 OLD = 2 / 3  # of a component's nodes: from here on it keeps its picture, else it is drawn anew
-TIGHT = 1.25  # how much wider an earlier picture may become at once
+LOOSE, TIGHT = 0.6, 1.25  # how far an earlier picture may be from the width that it would have
 ROUNDS = 80  # of moving overlapping nodes apart
 
 
@@ -45,7 +45,7 @@ def layout(
     new entities come near those they are related to. `radii` are how large nodes are drawn; without
     them it follows from their degrees. No two nodes overlap.
     """
-    names = [entity.name for entity in graph.entities]
+    names = sorted(entity.name for entity in graph.entities)
     edges = _edges(graph, names)
     if radii is None:
         size = np.bincount(edges.ravel(), minlength=len(names))
@@ -59,10 +59,11 @@ def layout(
     for members, inner in parts:
         points[members] = _component(inner, sizes[members], known[members])
     _pack(points, sizes, [members for members, _ in parts])
-    return {
-        name: (round(float(x), 1), round(float(y), 1))
-        for name, (x, y) in zip(names, points, strict=True)
+    places = {
+        name: (round(x, 1), round(y, 1))
+        for name, (x, y) in zip(names, points.tolist(), strict=True)
     }
+    return {entity.name: places[entity.name] for entity in graph.entities}
 
 
 def _edges(graph: Graph, names: Sequence[str]) -> Indices:
@@ -118,10 +119,12 @@ def _component(edges: Indices, radii: Points, known: Points) -> Points:
 
 
 def _grown(edges: Indices, radii: Points, known: Points, kept: NDArray[np.bool_]) -> Points | None:
-    """The earlier picture with the new nodes in it, or None if they have no room there."""
+    """The earlier picture with the new nodes in it, or None if its width is wrong for them."""
     points = eased(_beside(edges, radii, known, kept), edges, ~kept)
     wider = _scale(points, radii)
-    return None if wider > TIGHT else points * np.float32(max(wider, 1.0))
+    if not LOOSE < wider < TIGHT:
+        return None
+    return points * np.float32(max(wider, 1.0))
 
 
 def _kept(edges: Indices, known: Points) -> NDArray[np.bool_]:

@@ -14,10 +14,10 @@ PACKAGE = ROOT / "librarian"
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors",
-    "documents chunking progress pace estimates models decisions turns account",
+    "documents chunking progress pace estimates models decisions turns account forces layout",
     "catalogue journal library calls signals desk embeddings pulls",
     "evidence engine assembly intake snapshot outlook",
-    "indexing answers verify health graph forces layout communities exports machine doctor probes",
+    "indexing answers verify health graph communities positions exports machine doctor probes",
     "views rooms reembed",
     "app",
     "registry web cli remote upkeep",
