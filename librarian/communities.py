@@ -18,7 +18,7 @@ Kind: TypeAlias = Literal["entity", "community", "rest", "small"]
 SEED = 7
 ITERATIONS = 2  # further rounds of Leiden change little
 GROUPS = 80  # communities that a map shows by themselves
-LEAST = 3  # members of such a community
+LEAST, SHARE = 3, 0.002  # members of such a community: so many, and so much of the graph
 OPENED = 150  # entities that an opened community shows
 NAMES = 3  # of a collapsed node, for its label
 SMALL = ""  #: the key that opens the node of small groups; no entity has this name
@@ -84,6 +84,17 @@ class Overview:
             ),
             version=version,
         )
+
+    def inside(self) -> dict[str, str]:
+        """Under which other key an earlier map may have had a node: opened and closed ones."""
+        earlier = {}
+        for node in self.nodes:
+            closed = _many_key("small" if node.community == SMALL else "community", node.community)
+            if node.community in self.opened:
+                earlier[node.key] = closed
+            elif node.kind != "entity":
+                earlier[node.key] = _many_key("rest", node.community)
+        return earlier
 
     def radii(self) -> dict[str, float]:
         """How large each node is drawn, by key."""
@@ -167,7 +178,8 @@ def _shown(
     for entity in sorted(graph.entities, key=lambda each: (-count.get(each.name, 0), each.name)):
         members[groups[entity.name]].append(entity.name)
     ranked = [members[number] for number in sorted(members)]
-    large = [one for one in ranked[:GROUPS] if len(one) >= LEAST]
+    least = max(LEAST, SHARE * len(graph.entities))
+    large = [one for one in ranked[:GROUPS] if len(one) >= least]
     return {one[0]: one for one in large}, ranked[len(large) :]
 
 
@@ -202,6 +214,10 @@ def _entity_key(name: str) -> str:
     return f"entity:{name}"
 
 
+def _many_key(kind: Kind, community: str) -> str:
+    return f"{kind}:{community}"
+
+
 def _single(entity: Entity, count: Mapping[str, int], community: str | None = None) -> Node:
     return Node(
         key=_entity_key(entity.name),
@@ -221,7 +237,7 @@ def _many(key: str, members: Sequence[str], seen: int, groups: int) -> Node:
     if kind == "small":
         label = f"{groups} small groups"
     return Node(
-        key=f"{kind}:{key}",
+        key=_many_key(kind, key),
         kind=kind,
         label=label,
         community=key,

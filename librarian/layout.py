@@ -17,7 +17,8 @@ SMALLEST, LARGEST = 5.0, 34.0  # radii of drawn nodes
 GAP = 9.0  # free space around a node
 WIDE = 1.6  # width over height of a screen
 OLD = 2 / 3  # of a component's nodes: from here on it keeps its picture, else it is drawn anew
-LOOSE, TIGHT = 0.6, 1.25  # how far an earlier picture may be from the width that it would have
+LOOSE, TIGHT = 0.6, 2.0  # how far an earlier picture may be from the width that it would have
+GOLDEN = 2.399963  # the golden angle
 ROUNDS = 80  # of moving overlapping nodes apart
 
 
@@ -42,8 +43,9 @@ def layout(
     """Positions of all entities in pixels; the same arguments give the same picture.
 
     With the positions of an earlier picture in `before`, what was on it stays near its place, and
-    new entities come near those they are related to. `radii` are how large nodes are drawn; without
-    them it follows from their degrees. No two nodes overlap.
+    new entities come near those they are related to; those that share an earlier place spread
+    around it. `radii` are how large nodes are drawn; without them it follows from their degrees. No
+    two nodes overlap.
     """
     names = sorted(entity.name for entity in graph.entities)
     edges = _edges(graph, names)
@@ -120,7 +122,9 @@ def _component(edges: Indices, radii: Points, known: Points) -> Points:
 
 def _grown(edges: Indices, radii: Points, known: Points, kept: NDArray[np.bool_]) -> Points | None:
     """The earlier picture with the new nodes in it, or None if its width is wrong for them."""
-    points = eased(_beside(edges, radii, known, kept), edges, ~kept)
+    points = _beside(edges, radii, known, kept)
+    _spread(points, radii, kept)
+    points = eased(points, edges, ~kept)
     wider = _scale(points, radii)
     if not LOOSE < wider < TIGHT:
         return None
@@ -156,11 +160,30 @@ def _beside(edges: Indices, radii: Points, known: Points, kept: NDArray[np.bool_
         for axis in (0, 1):
             total = np.bincount(ready[:, 0], points[ready[:, 1], axis], count)
             points[now, axis] = total[now] / near[now]
-        angle = now * 2.399963  # the golden angle: no two in the same direction
+        angle = now * GOLDEN  # no two in the same direction
         away = (radii[now] + LARGEST)[:, None]
         points[now] += np.stack([np.cos(angle), np.sin(angle)], axis=1) * away
         placed[now] = True
     return points
+
+
+def _spread(points: Points, radii: Points, kept: NDArray[np.bool_]) -> None:
+    """Nodes that were at one place go around it as the seeds of a sunflower; others make room."""
+    groups: dict[tuple[float, float], list[int]] = {}
+    for number in np.flatnonzero(kept).tolist():
+        groups.setdefault(tuple(points[number].tolist()), []).append(number)
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        middle = points[group].mean(axis=0)
+        order = np.arange(len(group))
+        away = np.sqrt(order) * (float(radii[group].mean()) + GAP) * 1.5
+        hole = float(away[-1]) + LARGEST
+        from_middle = points - middle
+        length = np.sqrt(squares(from_middle))[:, None] + 1e-3
+        points[:] = middle + from_middle / length * np.sqrt(length**2 + hole**2)
+        points[group, 0] = middle[0] + np.cos(order * GOLDEN) * away
+        points[group, 1] = middle[1] + np.sin(order * GOLDEN) * away
 
 
 def _turned(points: Points, known: Points, kept: NDArray[np.bool_]) -> Points:

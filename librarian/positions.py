@@ -24,7 +24,7 @@ PICTURE_BYTES = 8 * 1024 * 1024  # of one; 50,000 entities have 2 MB
 ALL_BYTES = 32 * 1024 * 1024
 HELD = 4  # kept in memory
 RECENT = 12  # looked through for a picture to grow from
-ALIKE = 0.3  # names in both over names in either, from where on a picture grows from another
+ALIKE = 0.3  # of both pictures is in the other one, from where on one grows from the other
 FURTHEST = 1e7  # pixels; what is outside was not made here
 
 _log = logging.getLogger(__name__)
@@ -43,13 +43,19 @@ class Positions:
         self._held: OrderedDict[str, Places] = OrderedDict()
 
     def of(
-        self, graph: Graph, *, radii: Mapping[str, float] | None = None, anew: bool = False
+        self,
+        graph: Graph,
+        *,
+        radii: Mapping[str, float] | None = None,
+        inside: Mapping[str, str] | None = None,
+        anew: bool = False,
     ) -> Places:
         """Positions of all entities, in pixels.
 
         The same names and relations (and `radii`, see `layout`) have the same picture, in the next
         run of the program too. A graph that has grown keeps the picture that it had, as far as it
-        can; `anew` forgets that one and arranges everything freely.
+        can; `anew` forgets that one and arranges everything freely. `inside` says under which
+        other name an earlier picture may have had an entity: that of the node it was part of.
         """
         key = _key(graph, radii)
         names = frozenset(entity.name for entity in graph.entities)
@@ -59,7 +65,7 @@ class Positions:
                 _log.warning("The picture in %s is of another graph; made anew.", f"{key}.json")
                 found = None
             if found is None:
-                before = None if anew else self._alike(names)
+                before = None if anew else self._alike(names, inside or {})
                 found = layout(graph, before=before, radii=radii)
                 self._write(key, found)
             else:
@@ -70,17 +76,19 @@ class Positions:
                 self._held.popitem(last=False)
             return dict(found)
 
-    def _alike(self, names: frozenset[str]) -> Places | None:
-        """The picture that has most in common with what is to be drawn."""
+    def _alike(self, names: frozenset[str], inside: Mapping[str, str]) -> Places | None:
+        """Places from the picture that has most in common with what is to be drawn."""
         best, share = None, ALIKE
         for path in self._files()[:RECENT]:
             found = self._read(path.stem)
-            if found is None:
+            if not found:
                 continue
-            common = len(names & found.keys())
-            this = common / max(1, len(names) + len(found) - common)
+            source = {name: name if name in found else inside.get(name, "") for name in names}
+            placed = {name: found[other] for name, other in source.items() if other in found}
+            used = len({source[name] for name in placed})
+            this = min(len(placed) / max(1, len(names)), used / len(found))
             if this > share:
-                best, share = found, this
+                best, share = placed, this
         return best
 
     def _files(self) -> list[Path]:

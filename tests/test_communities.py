@@ -233,3 +233,33 @@ def test_map_can_be_laid_out_as_a_graph() -> None:
     assert [entity.name for entity in graph.entities] == [node.key for node in shown.nodes]
     assert shown.radii().keys() == {node.key for node in shown.nodes}
     assert len(graph.relations) == len(shown.edges)
+
+
+def test_opened_node_says_where_it_was_and_closed_ones_too() -> None:
+    graph = clusters(4, 500)
+    closed = overview(graph, limit=1000)
+    key = closed.nodes[0].community
+    opened = overview(graph, limit=1000, opened=frozenset({key}))
+    assert set(opened.inside().values()) <= {
+        *(node.key for node in closed.nodes),
+        *(f"rest:{node.community}" for node in closed.nodes),
+    }
+    of_it = [node.key for node in opened.nodes if node.community == key]
+    assert {opened.inside()[each] for each in of_it} == {closed.nodes[0].key}
+    rest = next(node for node in opened.nodes if node.kind == "rest")
+    assert closed.inside()[closed.nodes[0].key] == rest.key
+
+
+def test_groups_without_weight_in_a_large_graph_are_small_ones() -> None:
+    graph = clusters(2, 3000)
+    triples = graph_of(
+        [f"t{n}" for n in range(30)], [(f"t{n}", f"t{n - n % 3}") for n in range(30)]
+    )
+    whole = Graph(
+        entities=graph.entities + triples.entities,
+        relations=graph.relations + triples.relations,
+        version="1",
+    )
+    shown = overview(whole, limit=300)
+    assert [node.groups for node in shown.nodes if node.kind == "small"] == [10]
+    adds_up(whole, shown)

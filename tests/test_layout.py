@@ -286,3 +286,15 @@ def test_small_components_take_little_room() -> None:
 
 def test_nothing_has_no_places() -> None:
     assert layout(graph_of([], [])) == {}
+
+
+def test_those_that_share_an_earlier_place_spread_around_it_and_others_make_room() -> None:
+    graph = clusters(6, 8)
+    before = layout(graph)
+    one = before["2/0"]
+    opened = {**before, **{f"2/{number}": one for number in range(8)}}
+    after = layout(graph, before=opened)
+    assert overlaps(graph, after) == 0
+    middle = [statistics.mean(after[f"2/{number}"][axis] for number in range(8)) for axis in (0, 1)]
+    nearest = sorted(after, key=lambda name: math.dist(after[name], middle))[:8]
+    assert sum(name.startswith("2/") for name in nearest) >= 6

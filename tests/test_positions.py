@@ -190,3 +190,31 @@ def test_many_threads_and_many_pictures_at_once(tmp_path: Path) -> None:
         found = list(pool.map(positions.of, graphs))
     third = len(graphs) // 3
     assert found[:third] == found[third : 2 * third] == found[2 * third :]
+
+
+def test_opened_node_is_shown_where_it_was_closed(tmp_path: Path) -> None:
+    """A map of rings, each as one node; then one of them with its members."""
+    positions, closed = Positions(tmp_path), ring(24, "community ")
+    before = positions.of(closed)
+    members = ring(20, "member ")
+    opened = Graph(
+        entities=closed.entities[1:] + members.entities,
+        relations=(
+            *(one for one in closed.relations if "community 0" not in (one.source, one.target)),
+            *members.relations,
+            Relation(source="member 0", target="community 1", description=""),
+            Relation(source="member 1", target="community 23", description=""),
+        ),
+        version="2",
+    )
+    inside = {entity.name: "community 0" for entity in members.entities}
+    after = positions.of(opened, inside=inside)
+    middle = (
+        statistics.mean(after[name][0] for name in inside),
+        statistics.mean(after[name][1] for name in inside),
+    )
+    nearest = min(closed.entities[1:], key=lambda each: math.dist(after[each.name], middle))
+    was_near = sorted(
+        closed.entities[1:], key=lambda each: math.dist(before[each.name], before["community 0"])
+    )
+    assert nearest in was_near[:6]

@@ -20,6 +20,7 @@ from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
 from tests.bench.outage import outage
+from tests.bench.pictures import pictures
 from tests.bench.processes import (
     ENDED,
     LATENCY_S,
@@ -120,6 +121,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "edits": edits,
     "journal": journal,
     "journal-cost": journal_cost,
+    "pictures": pictures,
 }
 
 
