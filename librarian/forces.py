@@ -16,6 +16,7 @@ PIVOTS = 24
 PULL = 2.0
 GRAVITY = np.array([0.017, 0.029], dtype=np.float32)  # screens are wider than high
 WARM, COOL = 0.5, 0.02  # the longest moves in the first round, in widths, and in the last, in units
+SMALL, FEW = 12, 40  # so many nodes need so few rounds
 EASED = 24  # rounds for positions that are nearly right
 
 Points: TypeAlias = NDArray[np.float32]
@@ -24,7 +25,7 @@ Indices: TypeAlias = NDArray[np.intp]
 
 def settled(count: int, edges: Indices) -> Points:
     """Positions of a connected component, found anew; the unit is that of the forces."""
-    rounds = int(np.clip(500_000 / count, 60, 150))
+    rounds = FEW if count <= SMALL else int(np.clip(500_000 / count, 60, 150))
     return _moved(_start(count, edges), edges, rounds, np.float32(WARM * math.sqrt(count)))
 
 
@@ -49,11 +50,11 @@ def _start(count: int, edges: Indices) -> Points:
     Pivot MDS: Brandes and Pich, Eigensolver methods for progressive multidimensional scaling, 2006.
     """
     noise = np.random.default_rng(SEED).normal(size=(count, 2))
-    nearest = np.full(count, count)
+    near, nearest = _neighbours(count, edges), np.full(count, count)
     pivot = int(np.bincount(edges.ravel(), minlength=count).argmax())
     columns = []
     for _ in range(min(PIVOTS, count)):
-        steps = _steps(count, edges, pivot)
+        steps = _steps(near, pivot)
         columns.append(steps.astype(float) ** 2)
         nearest = np.minimum(nearest, steps)
         pivot = int(nearest.argmax())
@@ -68,21 +69,26 @@ def _start(count: int, edges: Indices) -> Points:
     return np.asarray(points * math.sqrt(count), dtype=np.float32)
 
 
-def _steps(count: int, edges: Indices, source: int) -> Indices:
-    """Breadth-first distances of a connected component."""
-    steps = np.full(count, -1, dtype=np.intp)
+def _neighbours(count: int, edges: Indices) -> list[list[int]]:
+    near: list[list[int]] = [[] for _ in range(count)]
+    for a, b in edges.tolist():
+        near[a].append(b)
+        near[b].append(a)
+    return near
+
+
+def _steps(near: list[list[int]], source: int) -> Indices:
+    """Breadth-first distances of a connected component, in the time that its edges take."""
+    steps = [-1] * len(near)
     steps[source] = 0
-    reached = np.zeros(count, dtype=bool)
-    reached[source] = True
-    for step in range(1, count):
-        after = reached.copy()
-        after[edges[reached[edges[:, 0]], 1]] = True
-        after[edges[reached[edges[:, 1]], 0]] = True
-        steps[after & ~reached] = step
-        if after.all():
-            break
-        reached = after
-    return steps
+    reached = [source]
+    for number in reached:  # grows while it is read
+        after = steps[number] + 1
+        for other in near[number]:
+            if steps[other] < 0:
+                steps[other] = after
+                reached.append(other)
+    return np.array(steps, dtype=np.intp)
 
 
 def _moved(points: Points, edges: Indices, rounds: int, furthest: Points | np.float32) -> Points:

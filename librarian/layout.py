@@ -10,7 +10,7 @@ import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from librarian.forces import Indices, Points, eased, settled, squares
+from librarian.forces import SMALL, Indices, Points, eased, settled, squares
 from librarian.knowledge import Graph
 
 SMALLEST, LARGEST = 5.0, 34.0  # radii of drawn nodes
@@ -58,8 +58,12 @@ def layout(
     known = known.reshape(-1, 2)
     points = np.zeros_like(known)
     parts = _components(len(names), edges)
+    shapes: dict[tuple[bytes, ...], Points] = {}  # hundreds of small components are alike
     for members, inner in parts:
-        points[members] = _component(inner, sizes[members], known[members])
+        shape = (inner.tobytes(), sizes[members].tobytes(), known[members].tobytes())
+        if shape not in shapes:
+            shapes[shape] = _component(inner, sizes[members], known[members])
+        points[members] = shapes[shape]
     _pack(points, sizes, [members for members, _ in parts])
     places = {
         name: (round(x, 1), round(y, 1))
@@ -124,6 +128,8 @@ def _grown(edges: Indices, radii: Points, known: Points, kept: NDArray[np.bool_]
     """The earlier picture with the new nodes in it, or None if its width is wrong for them."""
     points = _beside(edges, radii, known, kept)
     _spread(points, radii, kept)
+    if len(points) <= SMALL and kept.all():
+        return points
     points = eased(points, edges, ~kept)
     wider = _scale(points, radii)
     if not LOOSE < wider < TIGHT:

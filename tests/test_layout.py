@@ -298,3 +298,13 @@ def test_those_that_share_an_earlier_place_spread_around_it_and_others_make_room
     middle = [statistics.mean(after[f"2/{number}"][axis] for number in range(8)) for axis in (0, 1)]
     nearest = sorted(after, key=lambda name: math.dist(after[name], middle))[:8]
     assert sum(name.startswith("2/") for name in nearest) >= 6
+
+
+def test_hundreds_of_small_components_of_the_same_shape_do_not_overlap() -> None:
+    names = [f"{number:04}" for number in range(900)]
+    pairs = [(names[n - n % 3], names[n]) for n in range(900) if n % 3]
+    graph = graph_of(names, pairs)
+    before = layout(graph)
+    assert overlaps(graph, before) == 0
+    assert layout(graph, before=before).keys() == before.keys()
+    assert overlaps(graph, layout(graph, before=before)) == 0

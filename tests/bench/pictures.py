@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,11 @@ def pictures(corpus: Path | None) -> list[Row]:
     groups, leiden_s = _timed(lambda: communities(large))
     shown, map_s = _timed(lambda: overview(large, limit=LIMIT, groups=groups))
     _, degrees_s = _timed(lambda: degrees(huge))
+    odd = {
+        "in one chain": [(n, n + 1) for n in range(4999)],
+        "around one": [(0, n) for n in range(1, 5000)],
+        "in threes": [(n - n % 3, n) for n in range(5000) if n % 3],
+    }
     return [
         Row(what="layout: 1,000 nodes, 3,000 edges", value=small_s, unit="s", most=1),
         Row(what="layout: 5,000 nodes, 15,000 edges", value=middle_s, unit="s", most=5),
@@ -48,6 +54,11 @@ def pictures(corpus: Path | None) -> list[Row]:
             value=100 * _moved(before, after), unit="%", most=5),
         Row(what="layout: another thread waits at most, 5,000 nodes",
             value=1e3 * _lag(lambda: layout(middle)), unit="ms", most=100),
+        *(
+            Row(what=f"layout: 5,000 nodes {how}", unit="s", most=5,
+                value=_timed(partial(layout, _graph(5000, pairs)))[1])
+            for how, pairs in odd.items()
+        ),
         Row(what="map: communities of 20,000 nodes, 60,000 edges", value=leiden_s, unit="s"),
         Row(what="map: another thread waits at most, 20,000 nodes",
             value=1e3 * _lag(lambda: communities(large)), unit="ms", most=100),
@@ -82,13 +93,16 @@ def made_up(nodes: int, edges: int, more: int = 0) -> Graph:
             pairs.add((min(a, b), max(a, b)))
     everyone = [number for pool in pools for number in pool]
     new = [(nodes + n, dice.choice(everyone)) for n in range(more) for _ in range(3)]
+    return _graph(nodes + more, sorted(pairs) + new)
+
+
+def _graph(nodes: int, pairs: list[tuple[int, int]]) -> Graph:
     return Graph(
         entities=tuple(
-            Entity(name=f"entity {n}", type="concept", description="") for n in range(nodes + more)
+            Entity(name=f"entity {n}", type="concept", description="") for n in range(nodes)
         ),
         relations=tuple(
-            Relation(source=f"entity {a}", target=f"entity {b}", description="")
-            for a, b in sorted(pairs) + new
+            Relation(source=f"entity {a}", target=f"entity {b}", description="") for a, b in pairs
         ),
         version="1",
     )
