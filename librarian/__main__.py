@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (
         ("pause", "stop the work on documents and keep what is done"),
         ("resume", "go on with paused and failed documents"),
-        ("retry", "the same as resume; also asks for what documents with remarks lack"),
+        ("retry", "the same as resume; also asks for what documents with warnings lack"),
     ):
         _with_document(commands.add_parser(name, parents=[report], help=what))
     for name in ("next", "last"):

@@ -15,11 +15,13 @@ HOUR = 60  # minutes that are remembered one by one
 class Ticket:
     """Whom a call is for. A lower `turn` goes first; questions of people have 0.
 
-    A person who waits is told of a failure at once; work waits until it is mended.
+    A person who waits is told of a failure at once; work waits until it is mended. `subject` is
+    the hash of the text that is asked about.
     """
 
     document: str = ""
     chunk: int = -1
+    subject: str = ""
     turn: float = 0.0
     person: bool = False
 

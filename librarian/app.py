@@ -15,11 +15,12 @@ from librarian.answers import Answer
 from librarian.calls import Calls
 from librarian.checks import Check, Report, Speed, failure
 from librarian.doctor import doctor
-from librarian.documents import Admission
+from librarian.documents import Admission, Status
+from librarian.dossier import Dossier, Dossiers, Part
 from librarian.errors import LibrarianError, NotReady
 from librarian.indexing import Indexing
 from librarian.intake import admit_file, admit_text, files_in
-from librarian.journal import Holdings
+from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
 from librarian.logbook import Logbook
@@ -30,8 +31,8 @@ from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.snapshot import Snapshot
-from librarian.verify import Row, success_table
-from librarian.views import GraphRequest, GraphViews
+from librarian.verify import Row, arithmetic, slowest_of, success_table
+from librarian.views import GraphRequest, GraphViews, shown_part
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
 DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
@@ -47,7 +48,8 @@ class Librarian:
         self._portal = Portal()
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
-        self._views = GraphViews()
+        self._views = GraphViews(library.home / "pictures")
+        self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._probing = threading.Lock()
         self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
 
@@ -130,6 +132,31 @@ class Librarian:
         """Queues a document again that failed, was paused, or has warnings."""
         self._portal.call(self._queue.retry, doc)
 
+    def dossier(self, doc: str) -> Dossier:
+        """All there is about a document; made on the calling thread, then kept.
+
+        Raises:
+            LibrarianError: there is no such document, or its original is gone.
+        """
+        document = self._library.catalogue.get(doc)
+        return self._dossiers.of(document, self.graph())
+
+    def answers_about(self, part: Part) -> tuple[Kept, ...]:
+        """What the model said about a chunk, oldest first."""
+        return self._dossiers.answers(part)
+
+    def ask_again(self, doc: str, part: Part) -> None:
+        """Has the model read one chunk of a document anew; its old answers are set aside.
+
+        Raises:
+            LibrarianError: the document is being read.
+        """
+        if self._library.catalogue.get(doc).status in (Status.PROCESSING, Status.PENDING):
+            raise LibrarianError("The document is being read. Ask again when that has ended.")
+        self._library.journal.set_aside(part.subject)
+        self._portal.call(self._rooms.forget_answers_about, part.id)
+        self._portal.call(partial(self._queue.retry, doc, anew=True))
+
     def delete(self, doc: str) -> None:
         """Takes a document and what only it said out of the library."""
         self._portal.call(self._queue.delete, doc)
@@ -163,6 +190,14 @@ class Librarian:
     def graph_page(self, request: GraphRequest) -> str:
         """An HTML page with a view of the graph; computed on the calling thread, then kept."""
         return self._views.page(self.graph(), request)
+
+    def graph_part(self, request: GraphRequest) -> Graph:
+        """The entities and relations of a view."""
+        return shown_part(self.graph(), request)
+
+    def passages(self, chunks: Sequence[str]) -> dict[str, str]:
+        """The texts of chunks by their ids; those that are gone are left out."""
+        return self._portal.call(self._passages, tuple(chunks))
 
     def find_entities(self, text: str, limit: int = 20) -> tuple[str, ...]:
         """Names of entities like `text`."""
@@ -211,7 +246,10 @@ class Librarian:
     def verify(self) -> tuple[Row, ...]:
         """The success table."""
         seconds = self._portal.call(self._seconds)
-        return success_table(self._library, self.snapshot(), seconds)
+        slowest, why = slowest_of(self._library.catalogue.all(), seconds), ""
+        if slowest is not None:
+            why = arithmetic(slowest, self._portal.call(self._queue.whole, slowest))
+        return success_table(self._library, self.snapshot(), seconds, why)
 
     @property
     def portal(self) -> Portal:
@@ -221,6 +259,9 @@ class Librarian:
     def _admitted(self, admission: Admission) -> Admission:
         self._portal.call(self._nudge)
         return admission
+
+    async def _passages(self, chunks: tuple[str, ...]) -> dict[str, str]:
+        return await (await self._rooms.engine_ready()).passages(chunks)
 
     async def _on_calls(self, do: Callable[[Calls], None]) -> None:
         if self._rooms.calls is not None:
@@ -241,7 +282,10 @@ class Librarian:
 
     async def _measure(self) -> tuple[tuple[Check, ...], Speed | None]:
         calls = self._rooms.calls
-        return await probe(self.settings, tuple(calls.account.finished) if calls else ())
+        checks, speed = await probe(self.settings, tuple(calls.account.finished) if calls else ())
+        if speed is not None and self._rooms.indexing is not None:
+            await self._rooms.indexing.probed(speed)
+        return checks, speed
 
     async def _seconds(self) -> dict[str, float]:
         return await (await self._rooms.engine_ready()).times()

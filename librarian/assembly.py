@@ -54,7 +54,7 @@ async def open_engine(
     """
     await to_thread.run_sync(_import_lightrag)
     _spare_collector()
-    desk = Desk(calls, settings.language)
+    desk = Desk(calls, settings.language, settings.gleaning)
     embeddings = Embeddings(calls, settings.embed_batch)
     rag = await to_thread.run_sync(
         _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings

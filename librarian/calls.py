@@ -25,7 +25,7 @@ from librarian.errors import (
     ModelError,
     TruncatedAnswer,
 )
-from librarian.journal import Journal, key_of
+from librarian.journal import Journal, Kept, key_of
 from librarian.models.forms import tidied
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Role, Vectors
 from librarian.turns import Outage, Slots
@@ -89,6 +89,13 @@ class Calls:
             ModelError: after the retries, or at once where they would not help.
         """
         return await self._held(lambda: self._answer(prompt, ticket, heard), ticket)
+
+    async def kept(self, subjects: Sequence[str], limit: int) -> list[tuple[Kept, ...]]:
+        """The last answers of the journal about each of these texts, oldest first."""
+        if self._journal is None:
+            return [() for _ in subjects]
+        about = self._journal.about
+        return await to_thread.run_sync(lambda: [about(each, limit) for each in subjects])
 
     @property
     def waiting_for(self) -> LibrarianError | None:
@@ -159,6 +166,7 @@ class Calls:
             model=self.model.card.llm,
             document=ticket.document,
             chunk=ticket.chunk,
+            subject=ticket.subject,
         )
 
         async def kept() -> None:
@@ -288,7 +296,7 @@ class Calls:
                 output_tokens=completion.output_tokens,
             )
         )
-        return replace(completion, text=tidied(completion.text, prompt.schema))
+        return tidied(completion, prompt.schema)
 
     async def _tried(self, once: Callable[[], Awaitable[T]], ticket: Ticket, of: str) -> T:
         outage, failures, caller = self._outages[of], 0, object()

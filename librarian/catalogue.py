@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from librarian.documents import Document, Status
+from librarian.documents import Document, Status, Version
 from librarian.errors import LibraryError, UnknownDocument
 
 _SCHEMA = """
@@ -27,9 +27,15 @@ CREATE INDEX IF NOT EXISTS documents_queue ON documents (status, place);
 CREATE TABLE IF NOT EXISTS duplicates (
     name TEXT NOT NULL, doc_id TEXT NOT NULL, PRIMARY KEY (name, doc_id));
 CREATE TABLE IF NOT EXISTS deletions (doc_id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS versions (
+    name TEXT NOT NULL, id TEXT NOT NULL, bytes INTEGER NOT NULL, chunks INTEGER NOT NULL,
+    entities INTEGER NOT NULL, elapsed_s REAL NOT NULL, created_at REAL NOT NULL,
+    replaced_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS versions_name ON versions (name);
 CREATE TABLE IF NOT EXISTS paces (model TEXT PRIMARY KEY, pace TEXT NOT NULL);
 """
 _COLUMNS = tuple(field.name for field in fields(Document))
+_VERSION = tuple(field.name for field in fields(Version))
 _PROGRESS = ("chunks_total", "chunks_done", "chunks_saved", "elapsed_s", "share")
 
 
@@ -101,6 +107,14 @@ class Catalogue:
                 values,
             )
 
+    def update(self, document: Document) -> None:
+        """Takes a document's new state, if it is still on the list: in one step, so that none
+        comes back that is removed at the same moment."""
+        values = asdict(document) | {"warnings": json.dumps(document.warnings)}
+        changes = ", ".join(f"{name} = :{name}" for name in _COLUMNS[1:])
+        with self._reading() as db:
+            db.execute(f"UPDATE documents SET {changes} WHERE id = :id", values)
+
     def note_progress(self, documents: Iterable[Document]) -> None:
         """Writes down how far documents are that are being processed; nothing else of them."""
         changes = ", ".join(f"{name} = :{name}" for name in _PROGRESS)
@@ -121,12 +135,33 @@ class Catalogue:
         with self._reading() as db:
             db.execute("INSERT OR REPLACE INTO paces VALUES (?, ?)", (model, json.dumps(pace)))
 
-    def remove(self, doc_id: str) -> None:
-        """Takes a document off the list, and notes that the graph still has to forget it."""
+    def remove(self, document: Document, replaced_at: float | None = None) -> None:
+        """Takes a document off the list, and notes that the graph still has to forget it.
+
+        Of one that another text replaces, that it was there is kept; `replaced_at` is Unix time.
+        """
+        values = {name: getattr(document, name) for name in _COLUMNS} | {"replaced_at": replaced_at}
+        del values["warnings"]  # SQLite has no tuples
         with self._reading() as db:
-            db.execute("INSERT OR IGNORE INTO deletions VALUES (?)", (doc_id,))
-            db.execute("DELETE FROM documents WHERE id = ?", (doc_id,))
-            db.execute("DELETE FROM duplicates WHERE doc_id = ?", (doc_id,))
+            db.execute("INSERT OR IGNORE INTO deletions VALUES (:id)", values)
+            db.execute("DELETE FROM documents WHERE id = :id", values)
+            db.execute("DELETE FROM duplicates WHERE doc_id = :id", values)
+            if replaced_at is None:
+                db.execute("DELETE FROM versions WHERE name = :name", values)
+            else:
+                db.execute(
+                    "INSERT INTO versions VALUES (:name, :id, :bytes, :chunks_total, :entities, "
+                    ":elapsed_s, :created_at, :replaced_at)",
+                    values,
+                )
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        """The texts that a document of this name had before, the last one first."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT * FROM versions WHERE name = ? ORDER BY replaced_at DESC", (name,)
+            ).fetchall()
+        return tuple(Version(**{key: row[key] for key in _VERSION}) for row in rows)
 
     def queue(self) -> tuple[Document, ...]:
         """What waits, next first; what was being processed when the process ended comes before."""

@@ -12,14 +12,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anyio import to_thread
+
 from librarian.account import Ticket
 from librarian.calls import MERGES, Calls
 from librarian.chunking import Chunk
 from librarian.documents import Document
-from librarian.errors import ModelError, TooManyUnread
+from librarian.errors import JournalError, ModelError, TooManyUnread
 from librarian.language import UNKNOWN, language_of
 from librarian.models.forms import EXTRACTION, KEYWORDS
 from librarian.models.protocol import Message, Prompt, Role
+from librarian.quality import reading_of, warnings_of
 
 # LightRAG knows one language for all documents; this stands in its prompts until it is replaced.
 LANGUAGE_MARK = "⟦language⟧"
@@ -43,36 +46,37 @@ class _Owner:
 class Desk:
     """Turns LightRAG's prompts into calls, with the name of whom they are for."""
 
-    def __init__(self, calls: Calls, language: str) -> None:
+    def __init__(self, calls: Calls, language: str, gleaning: int = 0) -> None:
         self._calls = calls
         self._language = language
+        self._answers = gleaning + 1  # about one chunk
         self._documents: dict[str, Document] = {}  # by the hash of their text
         self._chunks: dict[str, dict[str, _Owner]] = {}  # by hash of chunk, then document
         self._asked: dict[str, set[int]] = {}  # chunks that went to the model, by document
-        self._totals: dict[str, int] = {}  # chunks of each document
+        self._laid: dict[str, tuple[Chunk, ...]] = {}  # the chunks of each document
         self._unread: dict[str, dict[int, str]] = {}  # why a chunk gave nothing, by document
         self._doomed: set[str] = set()  # documents of which too much is missing
         self._makeshifts = {UNREAD}
 
     def expect(self, document: Document, text: str) -> None:
         """Says which document a text that LightRAG is about to cut belongs to."""
-        self._documents[_hash(text)] = document
+        self._documents[subject_of(text)] = document
 
     def lay_out(self, text: str, chunks: Sequence[Chunk]) -> None:
         """Remembers whose chunks these are."""
-        document = self._documents.get(_hash(text))
+        document = self._documents.get(subject_of(text))
         if document is None:
             return
-        self._totals[document.id] = len(chunks)
+        self._laid[document.id] = tuple(chunks)
         self._unread.pop(document.id, None)
         for chunk in chunks:
-            owners = self._chunks.setdefault(_hash(chunk.text), {})
+            owners = self._chunks.setdefault(subject_of(chunk.text), {})
             owners[document.id] = _Owner(document, chunk.order)
 
     def forget(self, doc_id: str) -> None:
         """Drops what was remembered of a document that has ended."""
         self._asked.pop(doc_id, None)
-        self._totals.pop(doc_id, None)
+        self._laid.pop(doc_id, None)
         self._unread.pop(doc_id, None)
         if doc_id in self._doomed:
             self._doomed.discard(doc_id)
@@ -96,6 +100,27 @@ class Desk:
         self._calls.remarks.clear()
         return found
 
+    async def alarms(self, document: Document) -> tuple[str, ...]:
+        """What is wrong with the answers that a document was made from, by what the journal has."""
+        chunks = self._laid.get(document.id, ())
+        language = self._language or document.language
+        subjects = [subject_of(each.text) for each in chunks]
+        try:
+            kept = await self._calls.kept(subjects, self._answers)
+        except JournalError as exc:  # the document itself is whole
+            log.warning("%s was not looked at for what may be wrong with it: %s", document.id, exc)
+            return ()
+
+        def examined() -> tuple[str, ...]:
+            readings = {
+                chunk.order: reading_of(chunk.text, [each.answer for each in answers], language)
+                for chunk, answers in zip(chunks, kept, strict=True)
+                if answers
+            }
+            return warnings_of(readings, language)
+
+        return await to_thread.run_sync(examined)
+
     def is_makeshift(self, answer: str) -> bool:
         """Whether a text stands in for an answer that could not be had."""
         return answer in self._makeshifts
@@ -113,12 +138,15 @@ class Desk:
         text = chunk_text(prompt) or next(
             (found for turn in history if (found := chunk_text(turn["content"]))), ""
         )
-        owners = self._chunks.get(_hash(text), {}) if text else {}
+        owners = self._chunks.get(subject_of(text), {}) if text else {}
         owner = min(owners.values(), key=lambda each: each.document.place, default=None)
         if owner is not None:
             language = owner.document.language
             ticket = Ticket(
-                document=owner.document.id, chunk=owner.chunk, turn=owner.document.place
+                document=owner.document.id,
+                chunk=owner.chunk,
+                subject=subject_of(text),
+                turn=owner.document.place,
             )
         else:
             language = language_of(text or prompt.partition(_DESCRIPTIONS)[2])
@@ -151,7 +179,7 @@ class Desk:
             self._asked.setdefault(owner.document.id, set()).add(owner.chunk)
             unread[owner.chunk] = f"Chunk {number} gave nothing: {_reason(exc)} {_RETRY}"
             log.warning("%s: %s", name, unread[owner.chunk])
-            total = self._totals.get(owner.document.id, 0)
+            total = len(self._laid.get(owner.document.id, ()))
             if len(unread) > total * MOST_UNREAD:
                 share = f"{len(unread)} of {total} chunks gave nothing"
                 error = TooManyUnread(f"{share}, the last one, {number}: {_reason(exc)}")
@@ -231,5 +259,6 @@ def _descriptions(prompt: str) -> list[str]:
     return found
 
 
-def _hash(text: str) -> str:
+def subject_of(text: str) -> str:
+    """The hash of a text, by which the journal knows the answers about it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -78,6 +78,19 @@ class Document:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """An earlier text of a document, which another one of the same name has replaced."""
+
+    id: str
+    bytes: int
+    chunks: int
+    entities: int
+    elapsed_s: float
+    created_at: float
+    replaced_at: float
+
+
 class Outcome(StrEnum):
     """What became of something that was offered to the library."""
 

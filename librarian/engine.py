@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,9 @@ class Engine:
             self._work.set()
             try:
                 row = await self._ended(document)
-                warnings = (*self._desk.unread(document.id).values(), *self._desk.remarks())
+                alarms = await self._desk.alarms(document)
+                warnings = (*self._desk.unread(document.id).values(), *alarms)
+                warnings = (*warnings, *self._desk.remarks())
             finally:
                 self._desk.forget(document.id)
         self._version += 1
@@ -112,6 +114,14 @@ class Engine:
         """Empties LightRAG's cache of model answers."""
         with translated():
             await self._rag.aclear_cache()
+
+    async def forget_answers_about(self, chunk: str) -> None:
+        """Empties LightRAG's cache of what the model said about a chunk, by the chunk's id."""
+        with translated():
+            row = await self._rag.text_chunks.get_by_id(chunk)
+            if row is not None:
+                await self._rag.llm_response_cache.delete(list(row.get("llm_cache_list") or ()))
+                await self.save_answers()
 
     async def retrieve(
         self, question: str, mode: str, history: tuple[Message, ...] = ()
@@ -201,6 +211,12 @@ class Engine:
         """The text of a chunk, by its id."""
         row = await self._rag.text_chunks.get_by_id(chunk)
         return None if row is None else str(row["content"])
+
+    async def passages(self, chunks: Sequence[str]) -> dict[str, str]:
+        """The texts of chunks by their ids, without those that are gone."""
+        with translated():
+            rows = await self._rag.text_chunks.get_by_ids(list(chunks))
+        return {chunk: str(row["content"]) for chunk, row in zip(chunks, rows, strict=True) if row}
 
     async def counts(self, doc_id: str) -> Indexed | None:
         """How LightRAG stands with a document; None when it does not know it."""

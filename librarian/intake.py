@@ -88,15 +88,15 @@ def _admit(library: Library, name: str, text: str, data: bytes, replace: bool) -
                 doc_id=same_name.id,
                 message=f"{name} is in the library already, with another text.",
             )
-        discard(library, same_name)
+        discard(library, same_name, replaced_at=time.time())
     library.keep_original(file_name(name, doc_id), data)
     library.catalogue.put(_new(library, doc_id, name, text, len(data)))
     return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id)
 
 
-def discard(library: Library, document: Document) -> None:
+def discard(library: Library, document: Document, replaced_at: float | None = None) -> None:
     """Takes a document off the list; the graph forgets it as soon as nothing is indexed."""
-    library.catalogue.remove(document.id)
+    library.catalogue.remove(document, replaced_at)
     library.drop_original(document.file)
 
 

@@ -8,14 +8,14 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from librarian.errors import JournalError
-from librarian.models.protocol import Completion, ModelCard, Prompt
+from librarian.models.protocol import Completion, ModelCard, Prompt, Remark
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -27,8 +27,40 @@ CREATE TABLE IF NOT EXISTS answers (
     output_tokens INTEGER NOT NULL, load_s REAL NOT NULL, prompt_s REAL NOT NULL,
     output_s REAL NOT NULL, total_s REAL NOT NULL)
 """
-_ROW = f"VALUES ({'?, ' * 12}?)"
+_LATER = {"subject": "TEXT NOT NULL DEFAULT ''", "remarks": "TEXT NOT NULL DEFAULT ''"}
+_INDEX = "CREATE INDEX IF NOT EXISTS answers_subject ON answers (subject) WHERE subject != ''"
 _NUMBERS = ("prompt_tokens", "output_tokens", "load_s", "prompt_s", "output_s", "total_s")
+_COLUMNS = ("key", "role", "model", "document", "chunk", "at", "text", *_NUMBERS, *_LATER)
+_ROW = f"({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_ANSWER = f"text, remarks, {', '.join(_NUMBERS)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a document has cost of the model's work, in tokens and seconds."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    model_s: float = 0.0
+
+    def with_answer(self, answer: Completion) -> Spent:
+        """After one more answer."""
+        return Spent(
+            calls=self.calls + 1,
+            prompt_tokens=self.prompt_tokens + answer.prompt_tokens,
+            output_tokens=self.output_tokens + answer.output_tokens,
+            model_s=self.model_s + answer.total_s,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An answer of the journal, with the model that gave it and the moment, in Unix seconds."""
+
+    answer: Completion
+    model: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +86,9 @@ class Journal:
         self._guard = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._closed = False
+        # Both are for those who read without waiting: by document, and counted since the opening.
+        self.spent: dict[str, Spent] = {}
+        self.changes = 0
         self._run(lambda db: db.execute("SELECT key FROM answers LIMIT 1").fetchone())
 
     def close(self) -> None:
@@ -64,20 +99,56 @@ class Journal:
 
     def get(self, key: bytes) -> Completion | None:
         """The answer that was given to this question, if there is one."""
-        wanted = f"SELECT text, {', '.join(_NUMBERS)} FROM answers WHERE key = ?"
+        wanted = f"SELECT {_ANSWER} FROM answers WHERE key = ?"
         row = self._run(lambda db: db.execute(wanted, (key,)).fetchone())
-        if row is None:
-            return None
-        numbers = dict(zip(_NUMBERS, row[1:], strict=True))
-        return replace(Completion(text=row[0], **numbers), saved=True)
+        return None if row is None else _completion(row)
 
     def put(
-        self, key: bytes, answer: Completion, *, role: str, model: str, document: str, chunk: int
+        self,
+        key: bytes,
+        answer: Completion,
+        *,
+        role: str,
+        model: str,
+        document: str,
+        chunk: int,
+        subject: str = "",
     ) -> None:
-        """Keeps an answer; it is on the disk when this returns."""
+        """Keeps an answer; it is on the disk when this returns.
+
+        `subject` is a hash of the text that was asked about, by which `about` finds the answer.
+        """
         numbers = [getattr(answer, name) for name in _NUMBERS]
-        values = (key, role, model, document, chunk, time.time(), answer.text, *numbers)
+        marks = " ".join(answer.remarks)
+        values = (
+            key, role, model, document, chunk, time.time(), answer.text, *numbers, subject, marks,
+        )  # fmt: skip
         self._run(lambda db: db.execute(f"INSERT OR REPLACE INTO answers {_ROW}", values))
+        self.spent[document] = self.spent.get(document, Spent()).with_answer(answer)
+        self.changes += 1
+
+    def about(self, subject: str, limit: int = 1) -> tuple[Kept, ...]:
+        """The last answers about a text, oldest first."""
+        query = (
+            f"SELECT model, at, {_ANSWER} FROM answers WHERE subject = ? AND subject != '' "
+            "ORDER BY at DESC, rowid DESC LIMIT ?"
+        )
+        rows = self._run(lambda db: db.execute(query, (subject, limit)).fetchall())
+        return tuple(
+            Kept(model=row[0], at=row[1], answer=_completion(row[2:])) for row in rows[::-1]
+        )
+
+    def set_aside(self, subject: str) -> None:
+        """Takes the answers about a text for no question any more, so that they are given anew.
+
+        They are kept, for `about`.
+        """
+        aside = (
+            "UPDATE answers SET key = CAST(key || '-' || hex(randomblob(8)) AS BLOB) "
+            "WHERE subject = ? AND subject != ''"
+        )
+        self._run(lambda db: db.execute(aside, (subject,)))
+        self.changes += 1
 
     def count(self) -> int:
         """How many answers are kept."""
@@ -105,6 +176,7 @@ class Journal:
             self._let_go()
             for path in _files(self._path):
                 path.unlink(missing_ok=True)
+            self.changes += 1
 
         self._run(removed)
         self._run(lambda db: db.execute("SELECT key FROM answers LIMIT 1").fetchone())
@@ -127,6 +199,7 @@ class Journal:
             raise sqlite3.ProgrammingError("it is closed")
         if self._db is None:
             self._db = _opened(self._path)
+            self.spent = _spent(self._db)
         return self._db
 
     def _let_go(self) -> None:
@@ -165,10 +238,35 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(_SCHEMA)
+        there = {row[1] for row in db.execute("PRAGMA table_info(answers)")}
+        for name in _LATER.keys() - there:  # a journal of an earlier version
+            db.execute(f"ALTER TABLE answers ADD COLUMN {name} {_LATER[name]}")
+        db.execute(_INDEX)
     except sqlite3.Error:
         db.close()
         raise
     return db
+
+
+def _spent(db: sqlite3.Connection) -> dict[str, Spent]:
+    rows = db.execute(
+        "SELECT document, count(*), total(prompt_tokens), total(output_tokens), total(total_s) "
+        "FROM answers GROUP BY document"
+    )
+    return {
+        document: Spent(
+            calls=calls, prompt_tokens=int(prompt), output_tokens=int(output), model_s=seconds
+        )
+        for document, calls, prompt, output, seconds in rows
+    }
+
+
+def _completion(row: Sequence[Any]) -> Completion:
+    """An answer from `_ANSWER`; a remark of a later version is passed over."""
+    text, marks, *values = row
+    numbers = dict(zip(_NUMBERS, values, strict=True))
+    remarks = tuple(remark for remark in Remark if remark in marks.split())
+    return Completion(text=text, remarks=remarks, saved=True, **numbers)
 
 
 def _taken_over(damaged: Path, db: sqlite3.Connection) -> int:
@@ -177,7 +275,10 @@ def _taken_over(damaged: Path, db: sqlite3.Connection) -> int:
     with closing(sqlite3.connect(damaged)) as old:
         for order in ("ASC", "DESC"):
             with suppress(sqlite3.DatabaseError):
-                for row in old.execute(f"SELECT * FROM answers ORDER BY rowid {order}"):
+                there = {row[1] for row in old.execute("PRAGMA table_info(answers)")}
+                names = [name if name in there else "''" for name in _COLUMNS]
+                query = f"SELECT {', '.join(names)} FROM answers ORDER BY rowid {order}"
+                for row in old.execute(query):
                     db.execute(f"INSERT OR IGNORE INTO answers {_ROW}", row)
     if db.in_transaction:  # a full disk has ended it
         db.execute("COMMIT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 UNKNOWN = "the language of the input text"
@@ -12,6 +13,18 @@ _NAMES = {
     "ro": "Romanian", "ru": "Russian", "sr": "Serbian", "sv": "Swedish", "tr": "Turkish",
     "uk": "Ukrainian", "zh": "Chinese",
 }  # fmt: skip
+_SCRIPTS = dict.fromkeys(
+    ("Belarusian", "Bulgarian", "Kazakh", "Russian", "Serbian", "Ukrainian"), "Cyrillic"
+) | dict.fromkeys(("Chinese", "Japanese", "Korean"), "East Asian")
+_LETTERS = {
+    "Latin": re.compile("[A-Za-z\u00c0-\u024f]"),
+    "Cyrillic": re.compile("[\u0400-\u052f]"),
+    "East Asian": re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"),
+}
+_LEAST_LETTERS = 60
+_MANY_LETTERS = 400  # from here on the words of a text tell Latin languages apart
+_CLEAR = 0.7  # share of one script; names stay in theirs
+_QUOTED = 0.3  # share of it in the source from which descriptions may well be quotes
 _SAMPLE = 6000  # characters; more does not change the verdict
 _SLICES = 3
 
@@ -19,6 +32,40 @@ _SLICES = 3
 def language_of(text: str) -> str:
     """The English name of a text's language, or a phrase that lets the model decide."""
     return _classified(_sample(text))
+
+
+def foreign(text: str, language: str, source: str = "") -> str:
+    """The language of a text that is surely not in the one named; empty where it may be in it.
+
+    Scripts tell languages apart with certainty, words only where there are many. A text that was
+    made from a `source` of its own script, as quotes are, is not called foreign.
+    """
+    wanted = _SCRIPTS.get(language, "Latin" if language in _NAMES.values() else "")
+    script, share, letters = _script(text)
+    if not wanted or letters < _LEAST_LETTERS or share < _CLEAR:
+        return ""
+    if script != wanted:
+        if _share(source, script) > _QUOTED:
+            return ""
+        found = language_of(text)
+        return found if _SCRIPTS.get(found, "Latin") == script else f"{script} letters"
+    if script != "Latin" or letters < _MANY_LETTERS:
+        return ""
+    found = language_of(text)
+    return "" if found in (language, UNKNOWN, language_of(source)) else found
+
+
+def _script(text: str) -> tuple[str, float, int]:
+    """The commonest script of a text, its share of the letters, and how many letters there are."""
+    counts = {name: len(letters.findall(text)) for name, letters in _LETTERS.items()}
+    script = max(counts, key=lambda name: counts[name])
+    total = sum(counts.values())
+    return script, counts[script] / total if total else 0.0, total
+
+
+def _share(text: str, script: str) -> float:
+    counts = {name: len(letters.findall(text)) for name, letters in _LETTERS.items()}
+    return counts[script] / (sum(counts.values()) or 1)
 
 
 def _sample(text: str) -> str:

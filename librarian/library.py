@@ -39,6 +39,7 @@ class Manifest:
     llm: str = ""
     embed: str = ""
     dimension: int = 0  #: of an embedding; 0 until the first one was made
+    fingerprint: tuple[float, ...] = ()  #: of the embedder's weights, as `ModelCard` has it
     chunk_tokens: int = 0
     created_at: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -136,11 +137,16 @@ class Library:
                 llm=card.llm,
                 embed=card.embed,
                 dimension=card.dimension,
+                fingerprint=card.fingerprint,
                 chunk_tokens=known.chunk_tokens or chunk_tokens,
                 created_at=known.created_at or _now(),
                 versions=dict(versions),
             )
         )
+
+    def keep_fingerprint(self, fingerprint: tuple[float, ...]) -> None:
+        """Writes down what the weights of the embedder are known by."""
+        self._write_manifest(replace(self.manifest, fingerprint=fingerprint))
 
     def mismatch(self, detail: str) -> EmbeddingMismatch:
         """The error for another embedding model, with the two ways out."""
@@ -193,6 +199,7 @@ class Library:
                 llm=card.llm,
                 embed=card.embed,
                 dimension=card.dimension,
+                fingerprint=card.fingerprint,
             )
         )
         self.drop_unused()
@@ -302,7 +309,8 @@ def _read_manifest(home: Path) -> Manifest:
         return Manifest()
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**data)
+        numbers = tuple(map(float, data.pop("fingerprint", ())))
+        manifest = Manifest(**data, fingerprint=numbers)
     except (OSError, ValueError, TypeError) as exc:
         raise LibraryError(
             f"{path} is damaged ({exc}). Put back a copy of it, or move it away to begin anew; "

@@ -17,7 +17,7 @@ from librarian.answers import Answers
 from librarian.assembly import open_engine
 from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
-from librarian.documents import Status
+from librarian.documents import Document, Status
 from librarian.engine import Engine
 from librarian.errors import EmbeddingMismatch, LibrarianError, ModelError, NotReady
 from librarian.health import LEAST_FREE_BYTES, LOOP_STALL_S, PACKAGES, Evidence, throughput, verdict
@@ -66,7 +66,7 @@ class Rooms:
         self._loaded: tuple[str, ...] | None = None  # models in the server's memory
         self._free = LEAST_FREE_BYTES
         self._lags: list[tuple[float, float]] = []
-        self._documents: tuple[DocumentView, ...] = ()
+        self._documents: tuple[Document, ...] = ()
         self._graph: Graph | None = None
         self._graph_version = ""
 
@@ -135,6 +135,10 @@ class Rooms:
         if what in ("journal", "all"):
             await to_thread.run_sync(self.library.journal.clear)
 
+    async def forget_answers_about(self, chunk: str) -> None:
+        """Empties LightRAG's cache of what the model said about a chunk, by the chunk's id."""
+        await (await self.engine_ready()).forget_answers_about(chunk)
+
     async def _open_and_work(self) -> None:
         library, settings = self.library, self.settings
         pinned = library.manifest if library.catalogue.any_indexed() else None
@@ -147,6 +151,7 @@ class Rooms:
                     backend=pinned.backend if pinned else "",
                     embed=pinned.embed if pinned else "",
                     dimension=pinned.dimension if pinned else 0,
+                    fingerprint=pinned.fingerprint if pinned else (),
                 )
             except EmbeddingMismatch as exc:
                 raise library.mismatch(exc.detail) from exc
@@ -201,6 +206,9 @@ class Rooms:
         if model is None or model.card.backend != "ollama":
             self._reachable = model is not None
             return
+        if model.card.fingerprint != self.library.manifest.fingerprint:  # learnt since the opening
+            keep = self.library.keep_fingerprint
+            await to_thread.run_sync(keep, model.card.fingerprint)
         self._reachable = await server_version(model.card.host) is not None
         self._loaded = await loaded_models(model.card.host)
 
@@ -210,15 +218,14 @@ class Rooms:
         while indexing is None or indexing.news.is_set():  # it may change while it is read
             if indexing is not None:
                 indexing.news = anyio.Event()
-            documents = await to_thread.run_sync(self.library.catalogue.all)
-            self._documents = tuple(DocumentView(document=each) for each in documents)
+            self._documents = await to_thread.run_sync(self.library.catalogue.all)
             if indexing is None:
                 break
-        views = self._documents
-        busy = indexing is not None and indexing.busy
-        queue = None
         if indexing is not None:
-            views, queue = indexing.views([view.document for view in views])
+            views, queue = await indexing.views(self._documents)
+        else:
+            views, queue = tuple(DocumentView(document=each) for each in self._documents), None
+        busy = indexing is not None and indexing.busy
         in_flight = calls.in_flight() if calls else ()
         waiting_for = calls.waiting_for if calls else None
         if isinstance(self._trouble, ModelError):  # the model that the library opens with is gone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
@@ -100,7 +100,7 @@ def state(view: DocumentView) -> str:
     document = view.document
     if view.phase is None:
         lacking = document.status is Status.PROCESSED and document.warnings
-        return "processed, with remarks" if lacking else document.status.value
+        return "processed, with warnings" if lacking else document.status.value
     if view.phase is Phase.MERGING and view.phase_total:
         what = "entities" if view.entities_left else "relations"
         left = view.entities_left or view.phase_total - view.phase_done
@@ -126,9 +126,26 @@ def row(view: DocumentView) -> dict[str, object]:
         "size": size(document.bytes),
         "elapsed": span(document.elapsed_s) if document.elapsed_s else "",
         "left": between(view.eta_s, view.eta_low_s, view.eta_high_s),
+        "model time": span(view.spent.model_s) if view.spent.calls else "",
+        "tokens": rounded(view.spent.prompt_tokens + view.spent.output_tokens)
+        if view.spent.calls
+        else "",
         "error": document.error or "; ".join(document.warnings),
         "actions": _actions(view),
     }
+
+
+def rows(
+    views: Sequence[DocumentView], before: dict[str, tuple[DocumentView, dict[str, object]]]
+) -> list[dict[str, object]]:
+    """The table of documents; `before` keeps the lines of those that have not changed."""
+    made = {}
+    for view in views:
+        known = before.get(view.document.id)
+        made[view.document.id] = known if known and known[0] is view else (view, row(view))
+    before.clear()
+    before.update(made)
+    return [line for _, line in made.values()]
 
 
 def reader(snapshot: Snapshot) -> str:
@@ -151,6 +168,14 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def rounded(count: int) -> str:
+    """A large number in three digits or so: `12.3 k`, `1.2 M`."""
+    for unit, step in (("", 1), ("k", 1e3), ("M", 1e6)):
+        if count < 1000 * step:
+            return f"{count / step:.3g} {unit}".rstrip()
+    return f"{count / 1e9:.3g} G"
+
+
 def ago(moment: float) -> str:
     """How long ago something was, by this machine's clock."""
     return f"{span(max(0.0, time.time() - moment))} ago"
@@ -159,16 +184,16 @@ def ago(moment: float) -> str:
 def _actions(view: DocumentView) -> list[str]:
     match view.document.status:
         case Status.PENDING:
-            return ["Next", "Last", "Pause", "Delete"]
+            return ["Next", "Last", "Pause", "Open", "Delete"]
         case Status.PROCESSING:
-            return ["Pause", "Delete"]
+            return ["Pause", "Open", "Delete"]
         case Status.PROCESSED if view.document.warnings:
-            return ["Retry", "Delete"]
+            return ["Open", "Retry", "Delete"]
         case Status.FAILED:
-            return ["Retry", "Delete"]
+            return ["Retry", "Open", "Delete"]
         case Status.PAUSED:
-            return ["Resume", "Delete"]
-    return ["Delete"]
+            return ["Resume", "Open", "Delete"]
+    return ["Open", "Delete"]
 
 
 def answer_markdown(text: str) -> str:

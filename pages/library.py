@@ -117,7 +117,7 @@ else:
     st.subheader(ui.many(len(snapshot.documents), "document"))
     if not state.results and (left := ui.outlook(snapshot)):
         st.markdown(f":material/schedule: {left}")
-    st.dataframe(
+    shown = st.dataframe(
         [
             {
                 "name": view.document.name,
@@ -133,4 +133,9 @@ else:
         placeholder="",
         hide_index=True,
         column_config={"name": st.column_config.TextColumn(width="large")},
+        on_select="rerun",
+        selection_mode="single-cell",
     )
+    if cells := shown.selection.cells:
+        view = snapshot.documents[::-1][cells[0][0]]
+        st.switch_page("document.py", query_params={"doc": view.document.id})

@@ -254,6 +254,7 @@ class Fault(StrEnum):
     ZERO_VECTORS = "zero_vectors"  #: 200 with vectors of zeros
     EMBED_CRASH = "embed_crash"  #: 400 that hides a crashed runner
     WRONG_DIMENSION = "wrong_dimension"  #: vectors of half the length
+    OTHER_WEIGHTS = "other_weights"  #: another embedder of that length under the same name
     MODEL_MISSING = "model_missing"  #: 404, as if the model had been deleted
     SLOW_LOAD = "slow_load"  #: an unloaded model whose load takes `seconds` more
     LONG_SILENCE = "long_silence"  #: `seconds` of nothing before the answer
@@ -269,6 +270,7 @@ class Fault(StrEnum):
     INVALID_JSON = "invalid_json"  #: text that is not the JSON asked for
     FENCED_JSON = "fenced_json"  #: text within a markdown fence
     THINK_IN_CONTENT = "think_in_content"  #: `<think>` in the text itself
+    THINKS_ANYWAY = "thinks_anyway"  #: thinking, though it was turned off (gpt-oss knows no off)
     ABSENT_DURATIONS = "absent_durations"  #: no durations
     NEGATIVE_DURATIONS = "negative_durations"  #: the clock jumped back
     WRONG_DIGEST = "wrong_digest"  #: another model under the same tag, in tags and ps
@@ -282,10 +284,10 @@ _HTML = (
 _GENERATION_FAULTS = frozenset(
     "cut_stream error_line no_done done_false silent_cut context_overflow length_partial "
     "empty_stop empty_length_thinking endless stalled_stream invalid_json fenced_json "
-    "think_in_content absent_durations negative_durations".split()
+    "think_in_content thinks_anyway absent_durations negative_durations".split()
 )
 _EMBED_FAULTS = frozenset(
-    "nan_embedding old_nan_embedding zero_vectors embed_crash wrong_dimension".split()
+    "nan_embedding old_nan_embedding zero_vectors embed_crash wrong_dimension other_weights".split()
 )
 GENERATE_PATHS = ("/api/chat", "/api/generate")
 EMBED_PATHS = ("/api/embed", "/api/embeddings")
@@ -900,6 +902,8 @@ class OllamaServer:
     def remove_model(self, name: str) -> None:
         """Deletes a model, as `ollama rm` does."""
         self._models.pop(with_tag(name), None)
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._scheduler.expire, with_tag(name))
 
     def add_model(self, model: StandInModel) -> None:
         """Installs a model, or replaces the one of that name."""
@@ -1576,6 +1580,8 @@ class OllamaServer:
             size = dimensions if 0 < dimensions < native else native
             if Fault.WRONG_DIMENSION in visit.faults:
                 size //= 2
+            if Fault.OTHER_WEIGHTS in visit.faults:
+                texts = [text[::-1] for text in texts]
             keys = [_digest(runner.model.tag, native, size, text) for text in texts]
             vectors = {key: self._memo.recall(key) for key in keys}
             missing = {k: t for k, t in zip(keys, texts, strict=True) if vectors[k] is None}
@@ -1702,6 +1708,8 @@ def _apply_faults(faults: Faults, thinking: str, text: str) -> tuple[str, str, s
         text = f"```json\n{text}\n```"
     if Fault.THINK_IN_CONTENT in faults:
         text = f"<think>\nLet me see what is asked here.\n</think>\n\n{text}"
+    if Fault.THINKS_ANYWAY in faults:
+        thinking = "Let me see what is asked here."
     return thinking, text, "stop"
 
 

@@ -15,13 +15,15 @@ PACKAGE = ROOT / "librarian"
 LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors",
     "documents chunking progress pace estimates models decisions turns account forces layout",
-    "catalogue journal library calls signals desk embeddings pulls",
+    "catalogue journal library calls signals quality desk embeddings pulls",
     "evidence engine assembly intake snapshot outlook",
-    "indexing answers verify health graph communities positions exports machine doctor probes",
-    "views rooms reembed",
+    "indexing answers dossier verify health communities positions machine doctor probes",
+    "names parts graph",
+    "exports views rooms reembed",
     "app",
     "registry web cli remote upkeep",
     "ui __main__",
+    "ui_graph",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -35,6 +37,7 @@ ROOMS = {
     "uvicorn": ("librarian/web.py",),
     "streamlit": (
         "librarian/ui.py",
+        "librarian/ui_graph.py",
         "librarian/cli.py",
         "librarian/__main__.py",
         "pages/",
@@ -54,7 +57,7 @@ LOOP_FINDERS = {
 }
 LINES = 350
 #: Modules that have outgrown the limit, with what they may have until they are made two nouns.
-OVERGROWN = {"librarian/graph.py": 410}
+OVERGROWN: dict[str, int] = {}
 
 
 def sources() -> list[Path]:

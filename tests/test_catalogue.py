@@ -98,13 +98,37 @@ def test_an_empty_catalogue_has_nothing(catalogue: Catalogue) -> None:
 def test_a_removed_document_is_to_be_forgotten_until_it_is(catalogue: Catalogue) -> None:
     catalogue.put(document(1))
     catalogue.note_duplicate("copy.txt", "doc-1")
-    catalogue.remove("doc-1")
-    catalogue.remove("doc-1")
+    catalogue.remove(document(1))
+    catalogue.remove(document(1))
     assert catalogue.all() == ()
     assert catalogue.duplicates() == 0
     assert catalogue.deletions() == ("doc-1",)
     catalogue.deleted("doc-1")
     assert catalogue.deletions() == ()
+
+
+def test_a_removed_document_does_not_come_back_by_a_change_of_its_state(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.put(document(1))
+    catalogue.update(document(1, Status.PROCESSED, warnings=("odd",)))
+    assert catalogue.get("doc-1").status is Status.PROCESSED
+    assert catalogue.get("doc-1").warnings == ("odd",)
+    catalogue.remove(document(1))
+    catalogue.update(document(1, Status.FAILED))
+    assert catalogue.all() == ()
+
+
+def test_what_a_document_was_before_is_known_until_it_is_removed(catalogue: Catalogue) -> None:
+    first, second = document(1), replace(document(2), name=document(1).name)
+    catalogue.put(first)
+    catalogue.remove(first, replaced_at=5.0)
+    catalogue.put(second)
+    (version,) = catalogue.versions(second.name)
+    assert (version.id, version.bytes, version.replaced_at) == ("doc-1", first.bytes, 5.0)
+    assert catalogue.versions("another.txt") == ()
+    catalogue.remove(second)
+    assert catalogue.versions(second.name) == ()
 
 
 def test_a_duplicate_is_counted_once_for_a_name(catalogue: Catalogue) -> None:

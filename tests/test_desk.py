@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,10 @@ from lightrag.prompt import PROMPTS
 
 from librarian.calls import Calls, Ticket
 from librarian.chunking import Chunk
-from librarian.desk import LANGUAGE_MARK, Desk, chunk_text
+from librarian.desk import LANGUAGE_MARK, Desk, chunk_text, subject_of
 from librarian.documents import Document, Status
 from librarian.errors import DocumentPaused
+from librarian.journal import Journal
 from librarian.language import UNKNOWN
 from librarian.models.forms import EXTRACTION, KEYWORDS
 from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Role, Vectors
@@ -269,3 +271,33 @@ def test_a_text_that_nobody_expects_is_nobodys() -> None:
     desk.lay_out(ENGLISH, [Chunk(order=0, start=0, text=ENGLISH, tokens=1)])
     assert not desk.was_asked("doc-a", 0)
     assert Ticket().document == ""
+
+
+# --- what is wrong with the answers ---------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_document_is_warned_of_what_the_journal_has_about_its_chunks(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    desk = Desk(Calls(ListeningModel(), limit=2, journal=journal), "")
+    book = document("doc-1")
+    text = f"{ENGLISH} " * 20
+    good = f"{RUSSIAN} " * 20
+    desk.expect(book, "all of it")
+    desk.lay_out(
+        "all of it",
+        [Chunk(order=n, start=0, text=each, tokens=9) for n, each in enumerate((good, text))],
+    )
+    assert await desk.alarms(book) == ()  # nothing is known of them yet
+    await desk.extract(extraction(text), "", [], form=True)
+    named = {"name": "Воткинск", "type": "city", "description": "Votkinsk, a town."}
+    answer = Completion(text=json.dumps({"entities": [named], "relationships": []}))
+    journal.put(
+        b"key", answer, role="extract", model="m", document="", chunk=0, subject=subject_of(good)
+    )
+    (warning,) = await desk.alarms(book)
+    assert "no entity in chunk 2." in warning
+    journal.close()
+    assert await desk.alarms(book) == ()  # a journal that cannot be read fails no document

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +21,8 @@ from librarian.account import Ticket
 from librarian.calls import Calls
 from librarian.documents import Status
 from librarian.errors import JournalError
-from librarian.journal import Journal, key_of
-from librarian.models.protocol import Completion, Message, ModelCard, Prompt, Role
+from librarian.journal import Journal, Spent, key_of
+from librarian.models.protocol import Completion, Message, ModelCard, Prompt, Remark, Role
 from librarian.settings import Settings
 from tests.conftest import Opened, until_status
 from tests.ollama_server import OllamaServer
@@ -41,8 +43,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.sqlite3"
 
 
-def put(journal: Journal, key: bytes, answer: Completion = ANSWER) -> None:
-    journal.put(key, answer, role="summary", model="m", document="doc-1", chunk=4)
+def put(journal: Journal, key: bytes, answer: Completion = ANSWER, *, subject: str = "") -> None:
+    journal.put(key, answer, role="summary", model="m", document="doc-1", chunk=4, subject=subject)
 
 
 def test_an_answer_is_found_by_another_process_at_once(path: Path) -> None:
@@ -66,6 +68,76 @@ def test_everything_that_shapes_an_answer_is_in_its_key() -> None:
     ]
     assert len(set(shaped)) == len(shaped)
     assert key_of(replace(CARD, host="elsewhere"), PROMPT) == key_of(CARD, PROMPT)
+
+
+def test_answers_are_found_by_what_they_are_about_the_last_ones_oldest_first(path: Path) -> None:
+    journal = Journal(path)
+    marked = replace(ANSWER, remarks=(Remark.THOUGHT, Remark.REPAIRED))
+    for key, answer in ((b"1", ANSWER), (b"2", replace(ANSWER, text="Два.")), (b"3", marked)):
+        put(journal, key, answer, subject="page")
+    put(journal, b"4", ANSWER)
+    found = journal.about("page", 2)
+    assert [each.answer.text for each in found] == ["Два.", "Маяк."]
+    assert set(found[-1].answer.remarks) == set(marked.remarks)
+    assert journal.about("") == journal.about("another") == ()
+    journal.close()
+
+
+def test_an_answer_that_is_set_aside_is_asked_for_again_and_kept(path: Path) -> None:
+    journal = Journal(path)
+    put(journal, b"key", subject="page")
+    journal.set_aside("page")
+    assert journal.get(b"key") is None
+    assert [each.answer.text for each in journal.about("page", 5)] == ["Маяк."]
+    put(journal, b"key", replace(ANSWER, text="Два."), subject="page")
+    journal.set_aside("page")  # a second time, under the same key
+    assert [each.answer.text for each in journal.about("page", 5)] == ["Маяк.", "Два."]
+    journal.close()
+
+
+def test_what_a_document_has_cost_is_known_at_once_and_after_a_restart(path: Path) -> None:
+    journal = Journal(path)
+    put(journal, b"1")
+    put(journal, b"2")
+    spent = Spent(calls=2, prompt_tokens=6, output_tokens=4, model_s=3.0)
+    assert journal.spent == {"doc-1": spent}
+    journal.close()
+    other = Journal(path)
+    assert other.spent == {"doc-1": spent}
+    other.clear()
+    assert other.spent == {}
+    other.close()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_journal_of_an_earlier_version_is_read_on(path: Path, damaged: bool) -> None:
+    old = sqlite3.connect(path)
+    old.execute(
+        "CREATE TABLE answers (key BLOB PRIMARY KEY, role TEXT, model TEXT, document TEXT, chunk "
+        "INTEGER, at REAL, text TEXT, prompt_tokens INTEGER, output_tokens INTEGER, load_s REAL, "
+        "prompt_s REAL, output_s REAL, total_s REAL)"
+    )
+    old.executemany(
+        "INSERT INTO answers VALUES (?, 'extract', 'm', 'doc-1', 1, 0, ?, 3, 2, 0, 0, 0, 1.5)",
+        [(b"%d" % number, f"Маяк {number}. " * 50) for number in range(200)],
+    )
+    old.commit()
+    old.close()
+    if damaged:
+        data = bytearray(path.read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + 4096] = b"\xff" * 4096
+        path.write_bytes(bytes(data))
+    journal = Journal(path)
+    with suppress(JournalError):  # the damage is found when it is met
+        journal.holdings()
+    answer = journal.get(b"3")
+    assert answer is not None
+    assert answer.text.startswith("Маяк 3.")
+    put(journal, b"key", subject="page")
+    assert journal.about("page")[0].answer.text == "Маяк."
+    assert journal.count() > 150
+    journal.close()
 
 
 def test_a_damaged_file_is_set_aside_by_name(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,9 +20,14 @@ class Choice:
 
 
 async def choose(
-    settings: Settings, *, backend: str = "", embed: str = "", dimension: int = 0
+    settings: Settings,
+    *,
+    backend: str = "",
+    embed: str = "",
+    dimension: int = 0,
+    fingerprint: tuple[float, ...] = (),
 ) -> Choice:
-    """The model of a library; `backend`, `embed` and `dimension` are what it was begun with.
+    """The model of a library; all but the settings are what it was begun with.
 
     Raises:
         EmbeddingMismatch: another kind of model is asked for than it was begun with.
@@ -46,6 +51,7 @@ async def choose(
         embed=settings.embed_model,
         num_ctx=settings.num_ctx,
         dimension=dimension if embed == settings.embed_model else 0,
+        fingerprint=fingerprint if embed == settings.embed_model else (),
     )
     try:
         await model.prepare()

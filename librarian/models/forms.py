@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from librarian.errors import EmptyAnswer, MalformedAnswer
+from librarian.models.protocol import Completion, Remark
 
 _TEXT = {"type": "string"}
 
@@ -44,22 +46,25 @@ _THOUGHT = re.compile(r"<think>.*?</think>\s*", re.S)
 _FENCE = re.compile(r"\s*```[a-z]*\n(.*)\n```\s*", re.S)
 
 
-def tidied(text: str, schema: Mapping[str, Any] | None) -> str:
-    """An answer without what old servers and templates leave around it.
+def tidied(answer: Completion, schema: Mapping[str, Any] | None) -> Completion:
+    """An answer without what old servers and templates leave around it, with a remark on that.
 
     Raises:
         EmptyAnswer: nothing is left.
         MalformedAnswer: not the JSON that the schema asks for.
     """
-    plain = _THOUGHT.sub("", text) if "<think>" in text else text
-    if schema is not None:
-        fenced = _FENCE.fullmatch(plain)
-        plain = fenced.group(1) if fenced else plain
+    remarks = set(answer.remarks)
+    plain = _THOUGHT.sub("", answer.text) if "<think>" in answer.text else answer.text
+    if plain != answer.text:
+        remarks.add(Remark.THOUGHT)
+    if schema is not None and (fenced := _FENCE.fullmatch(plain)):
+        plain = fenced.group(1)
+        remarks.add(Remark.REPAIRED)
     if not plain.strip():
         raise EmptyAnswer
     if schema is not None:
         _check(plain, schema)
-    return plain
+    return replace(answer, text=plain, remarks=tuple(sorted(remarks)))
 
 
 def _check(text: str, schema: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from librarian.errors import (
     TruncatedAnswer,
 )
 from librarian.models.faults import translated
-from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Vectors
+from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Remark, Vectors
 from librarian.settings import is_local
 
 KEEP_ALIVE = "30m"  # a book's pauses (merging, saving) must not unload the model
@@ -35,6 +35,11 @@ CONNECT_TIMEOUT_S = 10.0
 SILENCE_TIMEOUT_S = 3600.0
 PROBE_TIMEOUT_S = 2.0
 PROMPT_TOKENS = 3072  # of an extraction: LightRAG's words and a chunk of 1,200 tokens
+# What an embedder makes of this text tells whether it is still the same one under its name.
+PROBE = "The librarian keeps the catalogue. Библиотекарь ведёт каталог."
+FINGERPRINT = 64  # first numbers of that vector
+SAME = 0.95  # cosine; another quantization of a model stays above, another model far below
+LOADED_S = 0.5  # a model that was in memory answers `load_duration` in milliseconds
 _KEPT_TOKENS = 4  # Ollama's num_keep: head tokens that survive its silent cut
 _NS = 1e9
 
@@ -43,9 +48,19 @@ class OllamaModel:
     """A language model and an embedder of one Ollama server."""
 
     def __init__(
-        self, *, host: str, llm: str, embed: str, num_ctx: int, dimension: int = 0
+        self,
+        *,
+        host: str,
+        llm: str,
+        embed: str,
+        num_ctx: int,
+        dimension: int = 0,
+        fingerprint: tuple[float, ...] = (),
     ) -> None:
-        """Makes the client; call it on the loop that will use it."""
+        """Makes the client; call it on the loop that will use it.
+
+        `dimension` and `fingerprint` are what vectors made before had, where there are some.
+        """
         self._options = options_of(num_ctx)
         self._card = ModelCard(
             backend="ollama",
@@ -54,6 +69,7 @@ class OllamaModel:
             host=host,
             dimension=dimension,
             options=json.dumps(self._options, sort_keys=True),
+            fingerprint=fingerprint,
         )
         timeout = httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         trusted = not is_loopback(host)
@@ -62,6 +78,8 @@ class OllamaModel:
             base_url=host, timeout=timeout, trust_env=trusted, follow_redirects=True
         )
         self._thinks: bool | None = None
+        self._context: int | None = None  # tokens that the loaded model really holds
+        self._recognised = False  # whether the loaded embedder is the one of before
 
     @property
     def card(self) -> ModelCard:
@@ -75,14 +93,14 @@ class OllamaModel:
             ModelError: the server or the model is not there.
         """
         if not self._card.dimension:
-            vectors = await self.embed(["dimension"])
-            self._card = replace(self._card, dimension=int(vectors.shape[1]))
+            await self._recognise()
 
     async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
         """See `Model.complete`. Cancelling it ends the request at the server."""
         with translated(self._card.llm):
             thinks = await self._can_think()
             pieces: list[str] = []
+            thought = False
             final: Any = None
             async with _closing(await self._chat(prompt, thinks)) as parts:
                 async for part in parts:
@@ -92,19 +110,55 @@ class OllamaModel:
                             heard(part.message.content)
                     elif heard is not None:
                         heard("")
+                    thought = thought or bool(part.message.thinking)
                     final = part
-        return self._checked("".join(pieces), final)
+            if self._context is None:
+                self._context = await self._loaded_context()
+        answer = self._checked("".join(pieces), final)
+        return replace(answer, remarks=(Remark.THOUGHT,)) if thought else answer
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
-        """See `Model.embed`."""
+        """See `Model.embed`.
+
+        Raises:
+            ModelUnsuitable: another model has taken the embedder's name.
+        """
+        if not self._recognised:
+            await self._recognise()
+        vectors, load_s = await self._embedded(texts)
+        if load_s > LOADED_S:  # what is loaded now may have been pulled meanwhile
+            await self._recognise()
+        return vectors
+
+    async def _recognise(self) -> None:
+        """Sees to it that vectors of two models never mix, not even under one name."""
+        self._recognised = False
+        known = np.asarray(self._card.fingerprint, dtype=np.float32)
+        vectors, _ = await self._embedded([PROBE])
+        now = vectors[0, :FINGERPRINT]
+        if len(known):
+            likeness = float(known @ now / (np.linalg.norm(known) * np.linalg.norm(now) or 1.0))
+            if likeness < SAME:
+                raise ModelUnsuitable(
+                    f"{self._card.embed} gives other vectors than those of this library: another "
+                    "model has taken its name. Put the old one back, or stop this program and run "
+                    "`re-embed`."
+                )
+        else:
+            seen = tuple(round(float(number), 5) for number in now)
+            self._card = replace(self._card, dimension=vectors.shape[1], fingerprint=seen)
+        self._recognised = True
+
+    async def _embedded(self, texts: Sequence[str]) -> tuple[Vectors, float]:
         request = {"model": self._card.embed, "input": list(texts), "keep_alive": KEEP_ALIVE}
         with translated(self._card.embed):
             # The client would check each of 64,000 numbers by itself, in Python.
             answer = await self._http.post("/api/embed", json=request)
             if answer.is_error:
                 raise ollama.ResponseError(answer.text, answer.status_code)
-            rows = orjson.loads(answer.content)["embeddings"]
-        return self._checked_vectors(rows, texts)
+            said = orjson.loads(answer.content)
+            rows, load_s = said["embeddings"], _seconds(said.get("load_duration"))
+        return self._checked_vectors(rows, texts), load_s
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -129,6 +183,16 @@ class OllamaModel:
             self._thinks = "thinking" in (shown.capabilities or ())
         return self._thinks
 
+    async def _loaded_context(self) -> int:
+        """How many tokens the server gave the model: fewer than asked, where it learnt on fewer."""
+        asked = int(self._options["num_ctx"])
+        listed = await _read(self._card.host, "/api/ps") or {}
+        try:
+            held = {tagged(str(each["name"])): each for each in listed["models"]}
+            return min(asked, int(held[tagged(self._card.llm)]["context_length"]))
+        except (KeyError, TypeError, ValueError):  # unloaded meanwhile, or a server before 0.10
+            return asked
+
     def _checked(self, text: str, final: Any) -> Completion:
         if final is None or not final.done:
             raise TruncatedAnswer("The stream ended without its last line.")
@@ -136,11 +200,11 @@ class OllamaModel:
             raise EndlessAnswer(f"The answer reached {self._options['num_predict']} tokens.")
         if final.done_reason in ("load", "unload"):
             raise TruncatedAnswer("The server loaded the model and did not answer.")
-        num_ctx = int(self._options["num_ctx"])
+        context = self._context or int(self._options["num_ctx"])
         counted = final.prompt_eval_count or 0
         # A prompt that does not fit is cut without an error; its count then has one known value.
-        if counted >= num_ctx or counted == num_ctx - (num_ctx - _KEPT_TOKENS) // 2:
-            raise PromptTooLong(f"{self._card.llm} was given more than its {num_ctx} tokens.")
+        if counted >= context or counted == context - (context - _KEPT_TOKENS) // 2:
+            raise PromptTooLong(f"{self._card.llm} was given more than its {context} tokens.")
         return Completion(
             text=text,
             prompt_tokens=counted,

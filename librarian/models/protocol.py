@@ -23,6 +23,13 @@ class Role(StrEnum):
     QUERY = "query"  #: the answer to a person
 
 
+class Remark(StrEnum):
+    """What was odd about an answer that could be used all the same."""
+
+    THOUGHT = "thought"  #: the model thought before it, in tokens that nobody uses
+    REPAIRED = "repaired"  #: something around the form that was asked for had to be taken off
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a conversation; `role` is `system`, `user` or `assistant`."""
@@ -53,6 +60,7 @@ class Completion:
     output_s: float = 0.0
     total_s: float = 0.0
     saved: bool = False  #: it was paid for before, and came from the journal
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,7 @@ class ModelCard:
     host: str  #: empty for the offline model
     dimension: int  #: of an embedding; 0 while unknown
     options: str = ""  #: what else shapes answers, as text
+    fingerprint: tuple[float, ...] = ()  #: of the embedder's weights; empty while unknown
 
 
 class Model(Protocol):

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -46,12 +47,10 @@ class TimedJournal(Journal):
         finally:
             self.seconds += time.perf_counter() - begun_s
 
-    def put(
-        self, key: bytes, answer: Completion, *, role: str, model: str, document: str, chunk: int
-    ) -> None:
+    def put(self, key: bytes, answer: Completion, **of: Any) -> None:
         """See `Journal.put`."""
         begun_s = time.perf_counter()
-        super().put(key, answer, role=role, model=model, document=document, chunk=chunk)
+        super().put(key, answer, **of)
         self.seconds += time.perf_counter() - begun_s
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.bench import texts
+from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
@@ -122,6 +123,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "journal": journal,
     "journal-cost": journal_cost,
     "pictures": pictures,
+    "dashboard": dashboard,
 }
 
 

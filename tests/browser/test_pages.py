@@ -69,6 +69,13 @@ def test_from_a_file_to_an_answer_with_its_source(page: Any, app: App, tmp_path:
     page.get_by_text(" · mix").wait_for()
     assert "Корчагин" in page.get_by_test_id("stChatMessage").last.inner_text()
 
+    (chunk,) = [f"{each['id']}-chunk-000" for each in app.status()["documents"]]
+    page.goto(f"{app.url}/document?chunk={chunk}")
+    page.get_by_text("the one you came for").wait_for()
+    page.get_by_text("window.owned = 1").first.wait_for()
+    page.get_by_text("The model's answer").click()
+    page.get_by_text('"entities"').wait_for()
+
     assert page.evaluate("window.owned") is None
     assert not outside
 
@@ -108,6 +115,7 @@ def test_every_page_opens_without_an_error(
     page.set_default_timeout(WAIT_MS)
     for place, heading in (
         ("", "Library"),
+        ("document", "Document"),
         ("indexing", "Indexing"),
         ("graph", "Graph"),
         ("ask", "Ask"),

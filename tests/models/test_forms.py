@@ -1,16 +1,24 @@
 """What is left of an answer, and whether it is the form that was asked for."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from librarian.errors import EmptyAnswer, MalformedAnswer
-from librarian.models.forms import EXTRACTION, KEYWORDS, tidied
+from librarian.models import forms
+from librarian.models.forms import EXTRACTION, KEYWORDS
+from librarian.models.protocol import Completion, Remark
 
 FORM = json.dumps({"entities": [{"name": "Маяк"}], "relationships": []}, ensure_ascii=False)
 WORDS = json.dumps({"high_level_keywords": ["a"], "low_level_keywords": []})
+
+
+def tidied(text: str, schema: Mapping[str, Any] | None) -> str:
+    return forms.tidied(Completion(text=text), schema).text
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,19 @@ WORDS = json.dumps({"high_level_keywords": ["a"], "low_level_keywords": []})
 )
 def test_what_stands_around_a_form_is_taken_off(text: str) -> None:
     assert json.loads(tidied(text, EXTRACTION)) == json.loads(FORM)
+
+
+@pytest.mark.parametrize(
+    ("text", "remarks"),
+    [
+        (FORM, ()),
+        (f"```json\n{FORM}\n```", (Remark.REPAIRED,)),
+        (f"<think>Let me see.</think>\n{FORM}", (Remark.THOUGHT,)),
+        (f"<think></think>```json\n{FORM}\n```", (Remark.REPAIRED, Remark.THOUGHT)),
+    ],
+)
+def test_what_was_taken_off_is_remarked(text: str, remarks: tuple[Remark, ...]) -> None:
+    assert forms.tidied(Completion(text=text), EXTRACTION).remarks == remarks
 
 
 def test_each_form_has_its_own_lists() -> None:

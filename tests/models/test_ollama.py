@@ -36,7 +36,7 @@ from librarian.models.ollama import (
     missing_models,
     server_version,
 )
-from librarian.models.protocol import Completion, Message, Prompt, Role
+from librarian.models.protocol import Completion, Message, Prompt, Remark, Role
 from tests.ollama_server import DEFAULT_MODELS, Fault, OllamaServer, StandInModel
 
 THINKS, PLAIN, EMBEDDER = "qwen3:8b", "llama3.1:8b", "bge-m3"
@@ -51,9 +51,9 @@ async def model_of(
     llm: str = THINKS,
     embed: str = EMBEDDER,
     num_ctx: int = NUM_CTX,
-    dimension: int = 0,
+    **known: Any,
 ) -> AsyncIterator[OllamaModel]:
-    model = OllamaModel(host=host, llm=llm, embed=embed, num_ctx=num_ctx, dimension=dimension)
+    model = OllamaModel(host=host, llm=llm, embed=embed, num_ctx=num_ctx, **known)
     try:
         yield model
     finally:
@@ -153,7 +153,7 @@ def test_a_whole_answer_comes_with_its_tokens_and_durations(server: OllamaServer
 
 def test_an_answer_in_a_form_is_of_that_form(server: OllamaServer) -> None:
     answer = complete(server, "---Input Text---\nAlice met Bob.\n---Output---", schema=EXTRACTION)
-    assert {"entities", "relationships"} <= set(json.loads(tidied(answer.text, EXTRACTION)))
+    assert {"entities", "relationships"} <= set(json.loads(tidied(answer, EXTRACTION).text))
 
 
 @pytest.mark.parametrize("fault", [Fault.ABSENT_DURATIONS, Fault.NEGATIVE_DURATIONS])
@@ -217,7 +217,7 @@ def test_an_answer_of_nothing_is_an_error_by_name(server: OllamaServer) -> None:
     server.inject(Fault.EMPTY_STOP)
     answer = complete(server)
     with pytest.raises(EmptyAnswer):
-        tidied(answer.text, None)
+        tidied(answer, None)
 
 
 def test_an_endless_answer_is_bounded(server: OllamaServer) -> None:
@@ -230,6 +230,21 @@ def test_an_endless_answer_is_bounded(server: OllamaServer) -> None:
 def test_a_prompt_that_the_server_really_cut_is_noticed(server: OllamaServer) -> None:
     with pytest.raises(PromptTooLong, match=f"{NUM_CTX}"):
         complete(server, "word " * 3 * NUM_CTX)
+
+
+def test_a_prompt_longer_than_what_the_model_learnt_on_is_noticed_from_the_first_call() -> None:
+    small = StandInModel(name="small:1b", context_length=1024)
+    with OllamaServer(models=(small,)) as server, pytest.raises(PromptTooLong, match="1024 tokens"):
+        complete(server, "word " * 2000, llm=small.name)
+
+
+@pytest.mark.parametrize("fault", [Fault.THINKS_ANYWAY, Fault.THINK_IN_CONTENT])
+def test_thinking_that_could_not_be_turned_off_is_remarked(
+    server: OllamaServer, fault: Fault
+) -> None:
+    server.inject(fault)
+    assert tidied(complete(server), None).remarks == (Remark.THOUGHT,)
+    assert tidied(complete(server), None).remarks == ()
 
 
 def test_a_missing_model_is_named_with_the_way_to_get_it(server: OllamaServer) -> None:
@@ -387,6 +402,22 @@ def test_vectors_come_in_order_and_of_unit_length(server: OllamaServer) -> None:
 
 def test_no_texts_are_no_vectors(server: OllamaServer) -> None:
     assert embed(server, dimension=1024).shape == (0, 1024)
+
+
+def test_another_embedder_under_the_same_name_is_recognised(server: OllamaServer) -> None:
+    async def learnt(model: OllamaModel) -> tuple[float, ...]:
+        await model.prepare()
+        return model.card.fingerprint
+
+    async def later(model: OllamaModel) -> None:
+        await model.embed(["a text"])
+
+    known = run(server, learnt)
+    assert len(known) == 64
+    run(server, later, dimension=1024, fingerprint=known)
+    server.inject(Fault.OTHER_WEIGHTS)
+    with pytest.raises(ModelUnsuitable, match="taken its name.*re-embed"):
+        run(server, later, dimension=1024, fingerprint=known)
 
 
 def test_the_dimension_is_learned_before_the_first_document(server: OllamaServer) -> None:
