@@ -14,6 +14,7 @@ from librarian.layout import degrees
 
 LEAST_STEM = 3  # letters; shorter ones begin too many words
 LONGEST_ENDING = 4  # letters after a stem, as in "Раскольниковыми"
+WORDS = 12  # of a name that are looked for in a text
 _MARKS = re.compile(r"[\W_]")
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 
@@ -113,3 +114,14 @@ def _stem(word: str) -> str:
 def _stemmer(language: str) -> Callable[[str], str]:
     stem: Callable[[str], str] = snowballstemmer.stemmer(language).stemWord
     return stem
+
+
+def mention(name: str) -> re.Pattern[str]:
+    """Finds a name in a text, in other cases and inflections too."""
+    words = [word for word in _MARKS.sub(" ", _folded(name)).split()][:WORDS]
+    parts = []
+    for word in words:
+        stem = _stem(word)
+        one = re.escape(stem) + rf"\w{{0,{LONGEST_ENDING}}}" if stem else re.escape(word)
+        parts.append(one.replace("е", "[её]"))
+    return re.compile(r"\b" + r"[\W_]{1,3}".join(parts) + r"\b" if parts else r"(?!)", re.I)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -61,14 +62,14 @@ class GraphRequest:
         names = tuple(dict.fromkeys(listed.pop("names")))
         start, end = one.get("from"), one.get("to")
         return cls(
-            centre=one.get("centre"),
+            centre=one.get("centre") or one.get("find"),
             names=names,
             ends=(start, end) if start and end else None,
             **{field: frozenset(values) for field, values in listed.items()},
             depth=_number(one.get("depth"), cls_default("depth"), *LIMITS["depth"]),
             limit=_number(one.get("limit"), cls_default("limit"), *LIMITS["limit"]),
             least_degree=_number(one.get("least_degree"), 0, *LIMITS["least_degree"]),
-            least_weight=_number(one.get("least_weight"), 0, 0, 1_000_000),
+            least_weight=_weight(one.get("least_weight")),
             core=one.get("core") == "1",
             colour_by="community" if one.get("colour") == "community" else "type",
             dark=one.get("dark") == "1",
@@ -183,6 +184,11 @@ def cls_default(field: str) -> int:
 
 def _key(value: str) -> str:
     return "" if value == SMALL_GROUPS else value
+
+
+def _weight(text: str | None) -> float:
+    simple = text is not None and re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text)
+    return float(text) if text and simple else 0.0
 
 
 def _number(text: str | None, default: int, low: int, high: int) -> int:
