@@ -315,7 +315,8 @@
     }
     const width = $("mynetwork").clientWidth, height = $("mynetwork").clientHeight;
     if (!width || !height) return; /* in a tab that is not shown; the observer calls again */
-    const left = width > 700 ? $("legend").offsetWidth + 36 : 24, right = 72, top = 64, bottom = 40;
+    const left = width > 700 ? $("legend").offsetWidth + 36 : 24, right = 72, top = 64,
+      bottom = width > 700 ? 40 : $("legend").offsetHeight + 28;
     const scale = Math.min((width - left - right) / (box[2] - box[0]),
       Math.max(height - top - bottom, 80) / (box[3] - box[1]), 1.25);
     network.moveTo({

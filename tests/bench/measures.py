@@ -39,6 +39,7 @@ from tests.bench.processes import (
     until,
 )
 from tests.bench.report import Row, percentile
+from tests.bench.views import views
 from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
 
 INDEX_S = 600.0  # the longest that a book is waited for
@@ -124,6 +125,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "journal-cost": journal_cost,
     "pictures": pictures,
     "dashboard": dashboard,
+    "views": views,
 }
 
 
