@@ -34,7 +34,7 @@ from librarian.settings import Settings
 from librarian.snapshot import Snapshot
 from librarian.streams import AnswerStream
 from librarian.verify import Row, arithmetic, slowest_of, success_table
-from librarian.views import GraphRequest, GraphViews
+from librarian.views import GraphRequest, GraphViews, shown_part
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
 DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
@@ -50,7 +50,7 @@ class Librarian:
         self._portal = Portal()
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
-        self._views = GraphViews()
+        self._views = GraphViews(library.home / "pictures")
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self.conversations = Conversations(library.home / "conversations")
         self._probing = threading.Lock()
@@ -203,6 +203,14 @@ class Librarian:
         """An HTML page with a view of the graph; computed on the calling thread, then kept."""
         return self._views.page(self.graph(), request)
 
+    def graph_part(self, request: GraphRequest) -> Graph:
+        """The entities and relations of a view."""
+        return shown_part(self.graph(), request)
+
+    def passages(self, chunks: Sequence[str]) -> dict[str, str]:
+        """The texts of chunks by their ids; those that are gone are left out."""
+        return self._portal.call(self._passages, tuple(chunks))
+
     def find_entities(self, text: str, limit: int = 20) -> tuple[str, ...]:
         """Names of entities like `text`."""
         return self._views.search(self.graph(), text, limit)
@@ -283,6 +291,9 @@ class Librarian:
     def _admitted(self, admission: Admission) -> Admission:
         self._portal.call(self._nudge)
         return admission
+
+    async def _passages(self, chunks: tuple[str, ...]) -> dict[str, str]:
+        return await (await self._rooms.engine_ready()).passages(chunks)
 
     async def _on_calls(self, do: Callable[[Calls], None]) -> None:
         if self._rooms.calls is not None:

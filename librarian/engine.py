@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -235,6 +235,12 @@ class Engine:
         """The text of a chunk, by its id."""
         row = await self._rag.text_chunks.get_by_id(chunk)
         return None if row is None else str(row["content"])
+
+    async def passages(self, chunks: Sequence[str]) -> dict[str, str]:
+        """The texts of chunks by their ids, without those that are gone."""
+        with translated():
+            rows = await self._rag.text_chunks.get_by_ids(list(chunks))
+        return {chunk: str(row["content"]) for chunk, row in zip(chunks, rows, strict=True) if row}
 
     async def counts(self, doc_id: str) -> Indexed | None:
         """How LightRAG stands with a document; None when it does not know it."""

@@ -28,7 +28,8 @@ from librarian.settings import is_local
 from librarian.snapshot import as_json
 from librarian.views import GraphRequest
 
-GRAPH_POLICY = "sandbox allow-scripts"  # an origin of its own: a script in it cannot reach the app
+# An origin of its own: a script in it cannot reach the app, but may hand out a picture.
+GRAPH_POLICY = "sandbox allow-scripts allow-downloads"
 _STATUS = {
     Outcome.ACCEPTED: 202,
     Outcome.DUPLICATE: 202,
@@ -114,16 +115,7 @@ async def health(_: Request, librarian: Librarian) -> Response:
 
 async def graph_view(request: Request, librarian: Librarian) -> Response:
     """`GET /graph-view`: a page with a picture of the graph, for a frame."""
-    asked = request.query_params
-    view = GraphRequest(
-        centre=asked.get("centre") or None,
-        depth=_number(asked.get("depth"), 2, 1, 6),
-        limit=_number(asked.get("limit"), 300, 10, 5000),
-        types=frozenset(asked.getlist("type")),
-        documents=frozenset(asked.getlist("document")),
-        colour_by=asked.get("colour", "type"),
-        dark=asked.get("dark") == "1",
-    )
+    view = GraphRequest.read(request.query_params.multi_items())
     page = await to_thread.run_sync(librarian.graph_page, view)
     headers = {"Content-Security-Policy": GRAPH_POLICY, "Cache-Control": "no-store"}
     return HTMLResponse(page.encode("utf-8", "replace"), headers=headers)
@@ -307,7 +299,3 @@ def _text(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise BadRequest(f'The JSON object needs a string "{name}".')
     return value
-
-
-def _number(text: str | None, default: int, low: int, high: int) -> int:
-    return max(low, min(high, int(text))) if text and text.isdigit() else default

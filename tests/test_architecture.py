@@ -15,16 +15,18 @@ PACKAGE = ROOT / "librarian"
 LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors",
     "documents wording gate chunking progress pace estimates models decisions turns account",
-    "mending standing",
+    "forces layout mending standing",
     "catalogue journal edits library calls signals quality desk embeddings pulls",
     "telling evidence scope engine storages editing assembly intake snapshot outlook",
-    "indexing answers conversations dossier verify health graph layout exports",
+    "indexing answers conversations dossier verify health communities positions",
     "machine doctor probes",
-    "views rooms reembed",
+    "names parts graph",
+    "exports views rooms reembed",
     "streams",
     "app",
     "registry web cli remote upkeep",
     "ui __main__",
+    "ui_graph",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -44,6 +46,7 @@ ROOMS = {
     "uvicorn": ("librarian/web.py",),
     "streamlit": (
         "librarian/ui.py",
+        "librarian/ui_graph.py",
         "librarian/cli.py",
         "librarian/__main__.py",
         "pages/",
@@ -68,7 +71,7 @@ LOOP_FINDERS = {
 }
 LINES = 350
 #: Modules that have outgrown the limit, with what they may have until they are made two nouns.
-OVERGROWN = {"librarian/graph.py": 410}
+OVERGROWN: dict[str, int] = {}
 
 
 def sources() -> list[Path]:

@@ -204,7 +204,9 @@ def test_the_graph_is_shown_in_a_sandbox_and_runs_no_script_of_a_name(client: Te
     for query in ({}, {"centre": HOSTILE}, {"centre": "Ada Lovelace", "depth": "99", "limit": "x"}):
         response = client.get("/graph-view", params=query)
         assert response.status_code == 200
-        assert response.headers["content-security-policy"] == "sandbox allow-scripts"
+        assert (
+            response.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
+        )
         assert "<script>alert(1)" not in response.text
         assert "</textarea>" not in response.text
 
