@@ -126,8 +126,10 @@ def entity_panel(entity: Entity, graph: Graph) -> None:
             "Hide", icon=":material/visibility_off:", on_click=go, args=(less,),
             kwargs={"selected": []},
         )  # fmt: skip
-        st.link_button("Ask", f"/ask?{urlencode({'about': name})}", icon=":material/forum:")
-        st.link_button("Mend", f"/mend?{urlencode({'entity': name})}", icon=":material/build:")
+        if st.button("Ask", icon=":material/forum:"):
+            st.switch_page("ask.py", query_params={"about": name})
+        if st.button("Mend", icon=":material/healing:"):
+            st.switch_page("mend.py", query_params={"entity": name})
     st.markdown(ui_graph.marked(entity.description, [name]))
     if links:
         st.caption("Related")
