@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from librarian.answers import Answer
+from librarian.arrivals import taken_in
 from librarian.calls import Calls
 from librarian.checks import Check, Report, Speed, failure
 from librarian.doctor import doctor
@@ -19,7 +20,7 @@ from librarian.documents import Admission, Status
 from librarian.dossier import Dossier, Dossiers, Part
 from librarian.errors import LibrarianError, NotReady
 from librarian.indexing import Indexing
-from librarian.intake import admit_file, admit_text, files_in
+from librarian.intake import admit_file, admit_path, admit_text, files_in
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -31,6 +32,7 @@ from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.snapshot import Snapshot
+from librarian.uploads import Uploads
 from librarian.verify import Row, success_table
 from librarian.views import GraphRequest, GraphViews
 
@@ -49,6 +51,8 @@ class Librarian:
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews()
+        self.uploads = Uploads(library.home / "incoming")
+        self.uploads.sweep()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._probing = threading.Lock()
         self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
@@ -94,6 +98,22 @@ class Librarian:
         """Takes a file into the library and queues it."""
         return self._admitted(admit_file(self._library, name, data, replace=replace))
 
+    def add_upload(
+        self, key: str, name: str, size: int, *, replace: bool = False
+    ) -> tuple[Admission, ...]:
+        """Takes a file that was uploaded, or all documents of an archive.
+
+        The file is dropped afterwards, but where a person has to decide.
+
+        Raises:
+            WrongPlace: it is not whole yet.
+            UploadError: it is gone, or cannot be read.
+        """
+        upload = self.uploads.finish(key, name, size)
+        taken = tuple(taken_in(self._library, self.uploads, upload, replace=replace))
+        self._portal.call(self._nudge)
+        return taken
+
     def add_text(self, name: str, text: str, *, replace: bool = False) -> Admission:
         """Takes a text into the library and queues it."""
         return self._admitted(admit_text(self._library, name, text, replace=replace))
@@ -112,7 +132,7 @@ class Librarian:
             raise LibrarianError(f"{path} is neither a .txt or .md file nor a folder with some.")
         for name, file in found:
             try:
-                yield self.add_file(name, file.read_bytes(), replace=replace)
+                yield self._admitted(admit_path(self._library, name, file, replace=replace))
             except OSError as exc:
                 raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
 

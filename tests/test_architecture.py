@@ -16,12 +16,12 @@ LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors",
     "documents chunking progress pace estimates models decisions turns account",
     "catalogue journal library calls signals quality desk embeddings pulls",
-    "evidence engine assembly intake snapshot outlook",
-    "indexing answers dossier verify health graph layout exports machine doctor probes",
+    "evidence engine assembly intake snapshot outlook uploads archives",
+    "arrivals indexing answers dossier verify health graph layout exports machine doctor probes",
     "views rooms reembed",
     "app",
     "registry web cli remote upkeep",
-    "ui __main__",
+    "ui ui_upload __main__",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -35,6 +35,7 @@ ROOMS = {
     "uvicorn": ("librarian/web.py",),
     "streamlit": (
         "librarian/ui.py",
+        "librarian/ui_upload.py",
         "librarian/cli.py",
         "librarian/__main__.py",
         "pages/",
