@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from librarian.calls import MERGES, Calls
 from librarian.documents import Document, Phase, Status
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
-from librarian.errors import DocumentPaused, LibrarianError, LibraryError, UnknownDocument
+from librarian.errors import DocumentPaused, LibrarianError, LibraryError
 from librarian.estimates import Queue
 from librarian.evidence import Indexed
 from librarian.intake import discard, read_document
@@ -271,9 +271,5 @@ class Indexing:
 
     async def _put(self, document: Document) -> None:
         changed = replace(document, updated_at=time.time())
-        try:
-            await to_thread.run_sync(self._library.catalogue.get, document.id)
-        except UnknownDocument:
-            return  # deleted meanwhile; it must not come back
-        await to_thread.run_sync(self._library.catalogue.put, changed)
+        await to_thread.run_sync(self._library.catalogue.update, changed)
         self.news.set()
