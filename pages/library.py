@@ -100,7 +100,7 @@ if state.results:
             st.markdown(sentence(result))
         if accepted and (left := ui.outlook(snapshot)):
             st.markdown(f":material/schedule: {left}")
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             if accepted:
                 st.page_link(
                     "indexing.py", label="Watch the indexing", icon=":material/monitoring:"

@@ -37,6 +37,7 @@ from tests.bench.processes import (
     until,
 )
 from tests.bench.report import Row, percentile
+from tests.bench.uploading import upload
 from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
 
 INDEX_S = 600.0  # the longest that a book is waited for
@@ -120,6 +121,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "edits": edits,
     "journal": journal,
     "journal-cost": journal_cost,
+    "upload": upload,
 }
 
 
