@@ -38,6 +38,19 @@ def admit_file(library: Library, name: str, data: bytes, *, replace: bool = Fals
         return Admission(name=shown, outcome=Outcome.REFUSED, message=str(exc))
 
 
+def admit_path(library: Library, name: str, path: Path, *, replace: bool = False) -> Admission:
+    """Takes a file that is on a disk of this machine; one that is too large is not read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        error = DocumentTooLarge(f"It has {size:,} bytes; at most {MAX_BYTES:,} are read.")
+        return Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(error))
+    return admit_file(library, name, path.read_bytes(), replace=replace)
+
+
 def admit_text(library: Library, name: str, text: str, *, replace: bool = False) -> Admission:
     """Takes a pasted or posted text into the library, like a file of that name."""
     shown = clean_name(name) if name.strip() else title_of(text)

@@ -7,26 +7,37 @@ import streamlit as st
 from librarian import ui
 from librarian.documents import Admission, Outcome
 from librarian.samples import SAMPLES
+from librarian.ui_upload import upload_area
 
 librarian = ui.get_librarian()
 snapshot = librarian.snapshot()
 state = st.session_state
 state.setdefault("results", [])
 state.setdefault("conflicts", {})
-state.setdefault("upload", 0)
 
 
-def note(admission: Admission, data: bytes | str | None = None) -> None:
-    if admission.outcome is Outcome.CONFLICT and data is not None:
-        state.conflicts[admission.name] = data
+def note(admission: Admission, text: str = "") -> None:
+    if admission.outcome is Outcome.CONFLICT and (text or admission.upload):
+        state.conflicts[admission.name] = (admission.upload, text)
     else:
         state.results.append(admission)
 
 
 def replace(name: str) -> None:
-    data = state.conflicts.pop(name)
-    add = librarian.add_text if isinstance(data, str) else librarian.add_file
-    note(add(name, data, replace=True))
+    key, text = state.conflicts.pop(name)
+    with ui.told():
+        if key:
+            size = librarian.uploads.size(key)
+            for admission in librarian.add_upload(key, name, size, replace=True):
+                note(admission)
+        else:
+            note(librarian.add_text(name, text, replace=True), text)
+
+
+def keep_old(name: str) -> None:
+    key, _ = state.conflicts.pop(name)
+    if key:
+        librarian.uploads.drop(key)
 
 
 def sentence(result: Admission) -> str:
@@ -49,21 +60,13 @@ files, text, folder = st.tabs(
     [":material/upload_file: Files", ":material/edit_note: Text", ":material/folder_open: Folder"]
 )
 with files:
-    uploads = st.file_uploader(
-        "Drop files here",
-        type=None,
-        accept_multiple_files=True,
-        key=f"upload-{state.upload}",
-        help="Encodings are recognised: UTF-8, UTF-16, Windows-1251, KOI8-R.",
+    for admission in upload_area(librarian, "uploads"):
+        note(admission)
+    st.caption(
+        "Whole folders and zip archives as well. Encodings are recognised: UTF-8, UTF-16, "
+        "Windows-1251, KOI8-R. Files go to the disk as they come; one that is broken off goes on "
+        "when it is chosen again."
     )
-    if uploads:
-        with st.status(f"Taking in {len(uploads)} files…") as status, ui.told():
-            for upload in uploads:
-                status.update(label=f"Taking in {ui.plain(upload.name)}…")
-                data = upload.getvalue()
-                note(librarian.add_file(upload.name, data), data)
-        state.upload += 1  # a new widget, so that the bytes of the old one are freed
-        st.rerun()
 with text, st.form("text", clear_on_submit=True, border=False):
     title = st.text_input("Title", placeholder="Without one, its first words become its name")
     pasted = st.text_area("Text", height=180)
@@ -88,7 +91,7 @@ for name in list(state.conflicts):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{ui.plain(name)}** is in the library with another text. Replace it?")
         st.button("Replace", key=f"yes-{name}", on_click=replace, args=(name,), type="primary")
-        st.button("Keep the old one", key=f"no-{name}", on_click=state.conflicts.pop, args=(name,))
+        st.button("Keep the old one", key=f"no-{name}", on_click=keep_old, args=(name,))
 
 if state.results:
     accepted = sum(each.outcome is Outcome.ACCEPTED for each in state.results)
@@ -97,7 +100,7 @@ if state.results:
             st.markdown(sentence(result))
         if accepted and (left := ui.outlook(snapshot)):
             st.markdown(f":material/schedule: {left}")
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             if accepted:
                 st.page_link(
                     "indexing.py", label="Watch the indexing", icon=":material/monitoring:"
