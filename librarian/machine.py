@@ -41,10 +41,13 @@ def _versions() -> Check:
 
 def _home(library: Library) -> Check:
     remedy = "Change its permissions or owner, or set LIBRARIAN_HOME to another folder."
-    for folder in (library.home, library.files, library.cache, library.storage):
+    folders = [library.home, library.files, library.cache]
+    if library.storage.exists():  # LightRAG makes it when it opens, which may be just now
+        folders.append(library.storage)
+    for folder in folders:
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return failure("Library folder", f"{folder} cannot be read and written.", remedy)
-    for path in (*library.home.iterdir(), *library.storage.iterdir()):
+    for path in (*library.home.iterdir(), *folders[-1].iterdir()):
         if path.is_file() and not os.access(path, os.R_OK | os.W_OK):
             return failure("Library folder", f"{path} cannot be read and written.", remedy)
     return fine("Library folder", f"{library.home} and its files can be read and written.")
