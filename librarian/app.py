@@ -15,11 +15,11 @@ from librarian.answers import Answer
 from librarian.calls import Calls
 from librarian.checks import Check, Report, Speed, failure
 from librarian.doctor import doctor
-from librarian.documents import Admission, Status
+from librarian.documents import Admission, Outcome, Status, clean_name
 from librarian.dossier import Dossier, Dossiers, Part
-from librarian.errors import LibrarianError, NotReady
+from librarian.errors import DocumentError, LibrarianError, NotReady
 from librarian.indexing import Indexing
-from librarian.intake import admit_file, admit_text, files_in
+from librarian.intake import admit_file, admit_text, files_in, read_file
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -33,9 +33,14 @@ from librarian.settings import Settings
 from librarian.snapshot import Snapshot
 from librarian.verify import Row, success_table
 from librarian.views import GraphRequest, GraphViews
+from librarian.workers import Converter, Watch
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
 DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
+
+
+def _unwatched(name: str, seconds: float) -> None:
+    """Lets a conversion go on."""
 
 
 class Librarian:
@@ -50,6 +55,7 @@ class Librarian:
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
+        self._converter = Converter()
         self._probing = threading.Lock()
         self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
 
@@ -71,6 +77,7 @@ class Librarian:
 
     def close(self) -> None:
         """Ends the work, keeps what it has, gives the home back."""
+        self._converter.close()
         self._portal.close()
         self._logbook.close()
         self._library.close()
@@ -90,15 +97,25 @@ class Librarian:
         """The state of everything; never waits."""
         return stale(self._rooms.snapshot, time.monotonic(), self._portal.where)
 
-    def add_file(self, name: str, data: bytes, *, replace: bool = False) -> Admission:
-        """Takes a file into the library and queues it."""
-        return self._admitted(admit_file(self._library, name, data, replace=replace))
+    def add_file(
+        self, name: str, data: bytes, *, replace: bool = False, watch: Watch | None = None
+    ) -> Admission:
+        """Takes a file into the library and queues it.
+
+        While it is converted, `watch` is called with the seconds that takes; it ends it by raising.
+        """
+        converter = partial(self._converter.convert, watch=watch)
+        return self._admitted(
+            admit_file(self._library, name, data, converter=converter, replace=replace)
+        )
 
     def add_text(self, name: str, text: str, *, replace: bool = False) -> Admission:
         """Takes a text into the library and queues it."""
         return self._admitted(admit_text(self._library, name, text, replace=replace))
 
-    def add_path(self, path: Path, *, replace: bool = False) -> Iterator[Admission]:
+    def add_path(
+        self, path: Path, *, replace: bool = False, watch: Callable[[str, float], None] = _unwatched
+    ) -> Iterator[Admission]:
         """Takes a file or every file of a folder on this machine.
 
         Raises:
@@ -109,10 +126,13 @@ class Librarian:
         except OSError as exc:
             raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
         if not found:
-            raise LibrarianError(f"{path} is neither a .txt or .md file nor a folder with some.")
+            raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
         for name, file in found:
             try:
-                yield self.add_file(name, file.read_bytes(), replace=replace)
+                watching = partial(watch, name)
+                yield self.add_file(name, read_file(file), replace=replace, watch=watching)
+            except DocumentError as exc:
+                yield Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(exc))
             except OSError as exc:
                 raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
 

@@ -21,8 +21,15 @@ from starlette.routing import Route
 from librarian.app import Librarian
 from librarian.checks import Report
 from librarian.documents import Admission, Outcome
-from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
+from librarian.errors import (
+    DocumentError,
+    LibrarianError,
+    NotReady,
+    QuestionError,
+    UnknownDocument,
+)
 from librarian.exports import to_csv, to_graphml, to_html
+from librarian.intake import read_file
 from librarian.rooms import CACHES
 from librarian.settings import is_local
 from librarian.snapshot import as_json
@@ -154,7 +161,9 @@ def _add(librarian: Librarian, body: dict[str, Any]) -> Any:
         found = librarian.add_path(path, replace=replace)
         return {"admissions": [asdict(admission) for admission in found]}
     try:
-        admission = librarian.add_file(str(name), path.read_bytes(), replace=replace)
+        admission = librarian.add_file(str(name), read_file(path), replace=replace)
+    except DocumentError as exc:
+        admission = Admission(name=str(name), outcome=Outcome.REFUSED, message=str(exc))
     except OSError as exc:  # the other files of a folder are not held up
         reason = f"It could not be read: {exc.strerror or exc}."
         admission = Admission(name=str(name), outcome=Outcome.REFUSED, message=reason)

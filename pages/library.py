@@ -1,11 +1,14 @@
 """Library: what comes in, and what became of it."""
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
+from streamlit.elements.lib.mutable_status_container import StatusContainer
 
 from librarian import ui
 from librarian.documents import Admission, Outcome
+from librarian.formats import FORMATS
 from librarian.samples import SAMPLES
 
 librarian = ui.get_librarian()
@@ -14,6 +17,7 @@ state = st.session_state
 state.setdefault("results", [])
 state.setdefault("conflicts", {})
 state.setdefault("upload", 0)
+LONG_S = 2.0  # from which on a person wants to know how long it has taken
 
 
 def note(admission: Admission, data: bytes | str | None = None) -> None:
@@ -29,6 +33,14 @@ def replace(name: str) -> None:
     note(add(name, data, replace=True))
 
 
+def taking(status: StatusContainer, label: str, seconds: float) -> None:
+    status.update(label=f"{label} {ui.span(seconds)}" if seconds >= LONG_S else label)
+
+
+def forget_uploads() -> None:
+    state.upload += 1  # a new widget, so that the bytes of the old one are freed
+
+
 def sentence(result: Admission) -> str:
     name, message = ui.plain(result.name), ui.plain(result.message)
     match result.outcome:
@@ -41,7 +53,9 @@ def sentence(result: Admission) -> str:
 
 st.title("Library")
 st.caption(
-    "Books and notes in .txt and .md. Each is read by the model once and kept on this machine."
+    "Books and notes: "
+    f"{', '.join(suffix for form in FORMATS for suffix in form.suffixes)}. "
+    "Each is read by the model once and kept on this machine."
 )
 ui.banners(snapshot, whole=True)
 
@@ -54,15 +68,19 @@ with files:
         type=None,
         accept_multiple_files=True,
         key=f"upload-{state.upload}",
-        help="Encodings are recognised: UTF-8, UTF-16, Windows-1251, KOI8-R.",
+        help="Each is known by its content; old encodings (Windows-1251, KOI8-R) are recognised.",
     )
     if uploads:
-        with st.status(f"Taking in {len(uploads)} files…") as status, ui.told():
-            for upload in uploads:
-                status.update(label=f"Taking in {ui.plain(upload.name)}…")
+        st.button("Stop", icon=":material/stop_circle:", on_click=forget_uploads)
+        with st.status(f"Taking in {ui.many(len(uploads), 'file')}…") as status, ui.told():
+            for number, upload in enumerate(uploads, 1):
+                of = f" ({number} of {len(uploads)})" if len(uploads) > 1 else ""
+                label = f"Reading {ui.plain(upload.name)}{of}…"
+                status.update(label=label)
                 data = upload.getvalue()
-                note(librarian.add_file(upload.name, data), data)
-        state.upload += 1  # a new widget, so that the bytes of the old one are freed
+                watch = partial(taking, status, label)  # a click on Stop is raised in it
+                note(librarian.add_file(upload.name, data, watch=watch), data)
+        forget_uploads()
         st.rerun()
 with text, st.form("text", clear_on_submit=True, border=False):
     title = st.text_input("Title", placeholder="Without one, its first words become its name")
@@ -72,16 +90,24 @@ with text, st.form("text", clear_on_submit=True, border=False):
             name = f"{title.strip()}.md" if title.strip() else ""
             note(librarian.add_text(name, pasted), pasted)
         st.rerun()
-with folder, st.form("folder", border=False):
-    path = st.text_input(
-        "Path on the machine that runs the library", placeholder="/home/me/books or C:\\Books"
-    )
-    if st.form_submit_button(
-        "Add all .txt and .md files in it", icon=":material/drive_folder_upload:"
-    ):
-        with ui.told(), st.spinner("Reading the folder…"):
-            for admission in librarian.add_path(Path(path or "?")):
+with folder:
+    with st.form("folder", border=False):
+        path = st.text_input(
+            "Path on the machine that runs the library", placeholder="/home/me/books or C:\\Books"
+        )
+        asked = st.form_submit_button(
+            "Add all files in it that are read", icon=":material/drive_folder_upload:"
+        )
+    if asked:
+        st.button("Stop", icon=":material/stop_circle:", key="stop-folder")
+        with st.status("Reading the folder…") as status, ui.told():
+
+            def reading(name: str, seconds: float) -> None:
+                taking(status, f"Reading {ui.plain(name)}…", seconds)
+
+            for admission in librarian.add_path(Path(path or "?"), watch=reading):
                 state.results.append(admission)
+                status.update(label=f"Read {ui.plain(admission.name)}")
         st.rerun()
 
 for name in list(state.conflicts):

@@ -13,10 +13,11 @@ PACKAGE = ROOT / "librarian"
 
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
-    "errors checks knowledge tokens language settings portal logbook samples durable vectors",
-    "documents chunking progress pace estimates models decisions turns account",
+    "errors checks knowledge tokens language settings portal logbook samples durable vectors"
+    " formats ebooks",
+    "documents conversion chunking progress pace estimates models decisions turns account",
     "catalogue journal library calls signals quality desk embeddings pulls",
-    "evidence engine assembly intake snapshot outlook",
+    "evidence engine assembly workers intake snapshot outlook",
     "indexing answers dossier verify health graph layout exports machine doctor probes",
     "views rooms reembed",
     "app",
@@ -40,6 +41,8 @@ ROOMS = {
         "pages/",
         "streamlit_app.py",
     ),
+    "kreuzberg": ("librarian/conversion.py",),
+    "psutil": ("librarian/workers.py",),
     "filelock": ("librarian/library.py",),
     "sqlite3": ("librarian/catalogue.py", "librarian/journal.py", "librarian/machine.py"),
 }
