@@ -160,7 +160,7 @@ def _headings(nodes: Sequence[Mapping[str, Any]], pages: int) -> dict[int, dict[
         text = " ".join(str(content.get("text") or "").split())
         if text and len(text) <= _HEADING and text[-1] not in ".,;:" and not text[0].islower():
             found.setdefault(node.get("page") or 0, {})[text] = int(content.get("level") or 1)
-    return found if sum(map(len, found.values())) <= _HEADINGS * pages else {}
+    return found if sum(map(len, found.values())) <= _HEADINGS * (pages + 5) else {}
 
 
 def _at_edge(place: int, lines: Sequence[str]) -> bool:
