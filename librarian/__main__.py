@@ -140,7 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("models", nargs="*", metavar="MODEL", help="else those set that it lacks")
     export = commands.add_parser("export-graph", parents=[report], help="write the graph to a file")
     export.add_argument("out", type=_path, metavar="OUT")
-    export.add_argument("--format", choices=cli.FORMATS, help="else by OUT's ending")
+    export.add_argument(
+        "--format",
+        choices=cli.FORMATS,
+        help="else by OUT's ending; PNG is saved from the picture in the page",
+    )
     clear = commands.add_parser(
         "clear-cache", parents=[report, sure], help="forget answers of the model"
     )

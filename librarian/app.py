@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from librarian.answers import Answer
 from librarian.calls import Calls
 from librarian.checks import Check, Report, Speed, failure
+from librarian.conversations import Conversations
 from librarian.doctor import doctor
-from librarian.documents import Admission, Outcome, Status, clean_name
+from librarian.documents import Admission, Status
 from librarian.dossier import Dossier, Dossiers, Part
-from librarian.errors import DocumentError, LibrarianError, NotReady
+from librarian.editing import Editing
+from librarian.edits import Entry
+from librarian.errors import LibrarianError, NotReady
 from librarian.indexing import Indexing
-from librarian.intake import admit_file, admit_text, files_in, read_file
+from librarian.intake import admit_file, admit_path, admit_text
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
 from librarian.logbook import Logbook
+from librarian.mending import Edit, Preview
 from librarian.models.protocol import Message, Model
 from librarian.portal import Portal
 from librarian.probes import probe
@@ -31,16 +32,13 @@ from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.snapshot import Snapshot
-from librarian.verify import Row, success_table
-from librarian.views import GraphRequest, GraphViews
-from librarian.workers import Converter, Watch
+from librarian.streams import AnswerStream
+from librarian.verify import Row, arithmetic, slowest_of, success_table
+from librarian.views import GraphRequest, GraphViews, shown_part
+from librarian.workers import Converter, Watch, WatchFile
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
 DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
-
-
-def _unwatched(name: str, seconds: float) -> None:
-    """Lets a conversion go on."""
 
 
 class Librarian:
@@ -53,9 +51,10 @@ class Librarian:
         self._portal = Portal()
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
-        self._views = GraphViews()
+        self._views = GraphViews(library.home / "pictures")
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._converter = Converter()
+        self.conversations = Conversations(library.home / "conversations")
         self._probing = threading.Lock()
         self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
 
@@ -114,27 +113,19 @@ class Librarian:
         return self._admitted(admit_text(self._library, name, text, replace=replace))
 
     def add_path(
-        self, path: Path, *, replace: bool = False, watch: Callable[[str, float], None] = _unwatched
+        self, path: Path, *, replace: bool = False, watch: WatchFile | None = None
     ) -> Iterator[Admission]:
         """Takes a file or every file of a folder on this machine.
 
         Raises:
             LibrarianError: there is nothing at this path, or it cannot be read.
         """
-        try:
-            found = list(files_in(path.expanduser()))
-        except OSError as exc:
-            raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
-        if not found:
-            raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
-        for name, file in found:
-            try:
-                watching = partial(watch, name)
-                yield self.add_file(name, read_file(file), replace=replace, watch=watching)
-            except DocumentError as exc:
-                yield Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(exc))
-            except OSError as exc:
-                raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
+
+        def add(name: str, data: bytes) -> Admission:
+            watching = partial(watch, name) if watch else None
+            return self.add_file(name, data, replace=replace, watch=watching)
+
+        return admit_path(path, add)
 
     def pause(self, doc: str) -> None:
         """Stops a document and keeps what was paid for."""
@@ -198,10 +189,19 @@ class Librarian:
         return self._library.journal.holdings()
 
     def ask(
-        self, question: str, mode: str = "mix", history: Sequence[Message] = ()
+        self,
+        question: str,
+        mode: str = "mix",
+        history: Sequence[Message] = (),
+        documents: Iterable[str] = (),
     ) -> AnswerStream:
-        """Asks a question; iterate the result for the text as it comes."""
-        return AnswerStream(self._portal, self._rooms, question, mode, tuple(history))
+        """Asks a question, of the documents with these ids where there are any.
+
+        Iterate the result for the text as it comes.
+        """
+        return AnswerStream(
+            self._portal, self._rooms, question, mode, tuple(history), frozenset(documents)
+        )
 
     def graph(self) -> Graph:
         """The whole knowledge graph."""
@@ -211,9 +211,37 @@ class Librarian:
         """An HTML page with a view of the graph; computed on the calling thread, then kept."""
         return self._views.page(self.graph(), request)
 
+    def graph_part(self, request: GraphRequest) -> Graph:
+        """The entities and relations of a view."""
+        return shown_part(self.graph(), request)
+
+    def passages(self, chunks: Sequence[str]) -> dict[str, str]:
+        """The texts of chunks by their ids; those that are gone are left out."""
+        return self._portal.call(self._passages, tuple(chunks))
+
     def find_entities(self, text: str, limit: int = 20) -> tuple[str, ...]:
         """Names of entities like `text`."""
         return self._views.search(self.graph(), text, limit)
+
+    def preview_edit(self, edit: Edit) -> Preview:
+        """What an edit of the graph would do; nothing is changed."""
+        return self._portal.call(self._editing.preview, edit)
+
+    def mend(self, edit: Edit) -> int:
+        """Makes an edit of the graph; waits while a document is being written into it."""
+        return self._portal.call(self._editing.make, edit)
+
+    def undo_edit(self, number: int) -> None:
+        """Puts back exactly what an edit has changed."""
+        self._portal.call(self._editing.undo, number)
+
+    def let_go_edit(self, number: int) -> None:
+        """Leaves an edit as it is, but no longer makes it on what later documents bring."""
+        self._portal.call(self._editing.let_go, number)
+
+    def edits(self, limit: int = 100) -> tuple[Entry, ...]:
+        """The last edits of the graph, the newest first."""
+        return self._library.edits.latest(limit)
 
     def doctor(self) -> Report:
         """Looks at everything that the work needs; within seconds, whatever is broken."""
@@ -258,7 +286,10 @@ class Librarian:
     def verify(self) -> tuple[Row, ...]:
         """The success table."""
         seconds = self._portal.call(self._seconds)
-        return success_table(self._library, self.snapshot(), seconds)
+        slowest, why = slowest_of(self._library.catalogue.all(), seconds), ""
+        if slowest is not None:
+            why = arithmetic(slowest, self._portal.call(self._queue.whole, slowest))
+        return success_table(self._library, self.snapshot(), seconds, why)
 
     @property
     def portal(self) -> Portal:
@@ -268,6 +299,9 @@ class Librarian:
     def _admitted(self, admission: Admission) -> Admission:
         self._portal.call(self._nudge)
         return admission
+
+    async def _passages(self, chunks: tuple[str, ...]) -> dict[str, str]:
+        return await (await self._rooms.engine_ready()).passages(chunks)
 
     async def _on_calls(self, do: Callable[[Calls], None]) -> None:
         if self._rooms.calls is not None:
@@ -288,10 +322,17 @@ class Librarian:
 
     async def _measure(self) -> tuple[tuple[Check, ...], Speed | None]:
         calls = self._rooms.calls
-        return await probe(self.settings, tuple(calls.account.finished) if calls else ())
+        checks, speed = await probe(self.settings, tuple(calls.account.finished) if calls else ())
+        if speed is not None and self._rooms.indexing is not None:
+            await self._rooms.indexing.probed(speed)
+        return checks, speed
 
     async def _seconds(self) -> dict[str, float]:
         return await (await self._rooms.engine_ready()).times()
+
+    @property
+    def _editing(self) -> Editing:
+        return self._portal.call(self._rooms.engine_ready).editing
 
     @property
     def _queue(self) -> Indexing:
@@ -299,44 +340,3 @@ class Librarian:
             self._portal.call(self._rooms.engine_ready)  # raises the reason
             raise NotReady
         return self._rooms.indexing
-
-
-class AnswerStream:
-    """An answer on its way: iterate it for pieces of text, then read `answer`."""
-
-    def __init__(
-        self, portal: Portal, rooms: Rooms, question: str, mode: str, history: tuple[Message, ...]
-    ) -> None:
-        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._rooms = rooms
-        self._future: Future[Answer] = portal.start(self._ask, question, mode, history)
-        self._future.add_done_callback(lambda _: self._pieces.put(None))
-
-    def __iter__(self) -> Iterator[str]:
-        while (piece := self._pieces.get()) is not None:
-            yield piece
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; waits for it.
-
-        Raises:
-            LibrarianError: it could not be given; the reason.
-        """
-        try:
-            return self._future.result()
-        except CancelledError as exc:
-            raise LibrarianError("The answer was stopped.") from exc
-
-    def stop(self) -> None:
-        """Ends the answer, and the model's work on it."""
-        self._future.cancel()
-
-    async def _ask(self, question: str, mode: str, history: tuple[Message, ...]) -> Answer:
-        await self._rooms.engine_ready()
-        assert self._rooms.answers is not None  # open together with the engine
-        return await self._rooms.answers.ask(question, mode, history, self._heard)
-
-    def _heard(self, piece: str) -> None:
-        if piece:
-            self._pieces.put(piece)

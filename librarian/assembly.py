@@ -17,6 +17,8 @@ from anyio import to_thread
 from librarian.calls import Calls
 from librarian.chunking import chunks_of
 from librarian.desk import LANGUAGE_MARK, Desk
+from librarian.editing import Editing
+from librarian.edits import Edits
 from librarian.embeddings import Embeddings
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine, translated
 from librarian.errors import DocumentPaused
@@ -45,8 +47,12 @@ async def open_engine(
     chunk_tokens: int,
     calls: Calls,
     heard: Heard,
+    edits: Edits | None = None,
+    reached: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Engine]:
     """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
+
+    A person's edits are written down in `edits`; `reached` hears of each step of making one.
 
     Raises:
         EmbeddingMismatch: the vectors there have another dimension.
@@ -69,12 +75,14 @@ async def open_engine(
     attend(rag.relationships_vdb, "relations", heard, embeddings.soon)
     ear = Ear(heard)
     logging.getLogger("lightrag").addHandler(ear)
-    engine = Engine(rag, desk, embeddings)
+    editing = Editing(rag, embeddings, edits, reached)
+    engine = Engine(rag, desk, embeddings, editing)
     try:
         yield engine
     finally:
         logging.getLogger("lightrag").removeHandler(ear)
         with anyio.CancelScope(shield=True):
+            await editing.close()
             await _shut(rag, calls)
 
 

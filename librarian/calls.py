@@ -232,8 +232,11 @@ class Calls:
 
     async def _embed_part(self, texts: Sequence[str], ticket: Ticket) -> Vectors:
         async def once() -> Vectors:
-            async with self._embed_slots:
+            if ticket.person:  # does not wait behind the texts of a book
                 vectors = await self.model.embed(texts)
+            else:
+                async with self._embed_slots:
+                    vectors = await self.model.embed(texts)
             self.account.texts_embedded += len(texts)
             self.account.moved_s = self._clock()
             return vectors

@@ -107,6 +107,14 @@ class Catalogue:
                 values,
             )
 
+    def update(self, document: Document) -> None:
+        """Takes a document's new state, if it is still on the list: in one step, so that none
+        comes back that is removed at the same moment."""
+        values = asdict(document) | {"warnings": json.dumps(document.warnings)}
+        changes = ", ".join(f"{name} = :{name}" for name in _COLUMNS[1:])
+        with self._reading() as db:
+            db.execute(f"UPDATE documents SET {changes} WHERE id = :id", values)
+
     def note_progress(self, documents: Iterable[Document]) -> None:
         """Writes down how far documents are that are being processed; nothing else of them."""
         changes = ", ".join(f"{name} = :{name}" for name in _PROGRESS)

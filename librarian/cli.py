@@ -203,6 +203,8 @@ def verify(desk: Desk, arguments: Namespace) -> int:
             verdict = "pass" if row["passed"] else "FAIL"
             name, value = row["name"].ljust(widths[0]), row["value"].rjust(widths[1])
             say(f"{verdict}  {name}  {value}  ({row['target']})")
+            if row["why"]:
+                say(f"      {row['why']}")
     return 0 if all(row["passed"] for row in rows) else 1
 
 

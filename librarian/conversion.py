@@ -88,7 +88,9 @@ def _flowing(kind: Kind, data: bytes) -> str:
         return ebooks.from_epub(data, _html)
     if kind is Kind.EMAIL:
         return ebooks.from_email(data, _html)
-    if kind in (Kind.DOCX, Kind.ODT, Kind.XLSX, Kind.ODS):
+    if kind is Kind.ODT:
+        return ebooks.from_odt(data)
+    if kind in (Kind.DOCX, Kind.XLSX, Kind.ODS):
         checked_zip(data).close()
     return _unmarked(_extracted(data, FORMAT_OF[kind].mime).content)
 

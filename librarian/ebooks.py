@@ -1,4 +1,4 @@
-"""FictionBook, EPUB and e-mail: what the conversion library lacks of them."""
+"""Formats of which the conversion library loses text: FictionBook, EPUB, ODT and e-mail."""
 
 from __future__ import annotations
 
@@ -133,6 +133,67 @@ def _package_name(archive: zipfile.ZipFile, names: set[str]) -> str:
     return str(found)
 
 
+def from_odt(data: bytes) -> str:
+    """An OpenDocument text as Markdown; notes stand in brackets where they belong.
+
+    Raises:
+        EncryptedDocument: it is under a password.
+    """
+    with checked_zip(data) as archive:
+        if b"encryption-data" in _member(archive, "META-INF/manifest.xml"):
+            raise EncryptedDocument("It is under a password.")
+        body = parsed(_member(archive, "content.xml")).find("{*}body/{*}text")
+    if body is None:
+        raise UnreadableDocument("It is damaged: it has no body.")
+    return "\n\n".join(part for part in _odt_blocks(body) if part.strip("# -|"))
+
+
+def _odt_blocks(element: ElementTree.Element) -> Iterator[str]:
+    for child in element:
+        tag = _tag(child)
+        if tag == "h":
+            level = next((v for k, v in child.items() if k.endswith("}outline-level")), "1")
+            yield (
+                "#" * min(max(1, int(level) if level.isdigit() else 1), 6) + " " + _odt_line(child)
+            )
+        elif tag == "p":
+            yield _odt_line(child)
+        elif tag == "list":
+            items = [" ".join(_odt_blocks(item)) for item in child]
+            yield "\n".join(f"- {item}" for item in items if item)
+        elif tag == "table":
+            yield "\n".join(_odt_rows(child))
+        elif tag not in ("tracked-changes", "forms", "sequence-decls"):
+            yield from _odt_blocks(child)
+
+
+def _odt_rows(table: ElementTree.Element) -> Iterator[str]:
+    for number, row in enumerate(table.iterfind(".//{*}table-row")):
+        cells = [" ".join(_odt_blocks(cell)) for cell in row.iterfind("{*}table-cell")]
+        if any(cells):
+            yield f"| {' | '.join(cells)} |"
+        if number == 0:
+            yield f"|{' --- |' * len(cells)}"
+
+
+def _odt_line(element: ElementTree.Element) -> str:
+    return " ".join("".join(_odt_words(element)).split())
+
+
+def _odt_words(element: ElementTree.Element) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        tag = _tag(child)
+        if tag in ("tab", "s", "line-break"):
+            yield " "
+        elif tag == "note":
+            note = child.find("{*}note-body")
+            yield f" ({' '.join(_odt_blocks(note))})" if note is not None else ""
+        elif tag not in ("annotation", "title", "desc"):
+            yield from _odt_words(child)
+        yield child.tail or ""
+
+
 def from_email(data: bytes, read: HtmlToText) -> str:
     """A letter: its subject as heading, who wrote it to whom, its text, names of attachments."""
     message = email.message_from_bytes(data, policy=email.policy.default)
@@ -157,7 +218,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         with archive.open(name) as file:
             data = file.read(MEMBER_BYTES + 1)
-    except BROKEN_ZIP as exc:
+    except (KeyError, *BROKEN_ZIP) as exc:
         raise UnreadableDocument(f"It is damaged: {name!r} cannot be unpacked.") from exc
     if len(data) > MEMBER_BYTES:
         raise UnreadableDocument(f"{name!r} in it is larger than {MEMBER_BYTES:,} bytes.")

@@ -79,6 +79,15 @@ class Embeddings:
             return np.zeros((0, self._calls.model.card.dimension), dtype=np.float32)
         return np.stack([rows[text] for text in texts])
 
+    async def prepare(self, texts: Sequence[str]) -> None:
+        """Makes vectors now, for a person who waits, and keeps them until they are asked for.
+
+        Raises:
+            ModelError: a text could not be embedded.
+        """
+        rows = await self.embed(texts, person=True)
+        self._made.update(zip(texts, rows, strict=True))
+
     def _take(self) -> str:
         text = next(iter(self._wanted))
         del self._wanted[text]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,14 @@ from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError
 from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
 from librarian.knowledge import Graph
 from librarian.models.protocol import Message
+from librarian.scope import within
+from librarian.tokens import PieceTokenizer
 from librarian.vectors import VectorRows, chunk_rows, entity_rows, relation_rows
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
+
+    from librarian.editing import Editing
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,8 @@ _USER_QUERY = "\n\n---User Query---\n\n"
 class Engine:
     """An open LightRAG. Every method runs on the loop that opened it."""
 
-    def __init__(self, rag: LightRAG, desk: Desk, embeddings: Embeddings) -> None:
+    def __init__(self, rag: LightRAG, desk: Desk, embeddings: Embeddings, editing: Editing) -> None:
+        self.editing = editing
         self._rag = rag
         self._desk = desk
         self._embeddings = embeddings
@@ -44,7 +49,7 @@ class Engine:
     @property
     def version(self) -> str:
         """Changes whenever the graph does."""
-        return f"{self._rag.workspace}-{self._version}"
+        return f"{self._rag.workspace}-{self._version + self.editing.count}"
 
     def was_asked(self, doc_id: str, chunk: int) -> bool:
         """Whether a chunk went to the model in this run."""
@@ -70,6 +75,7 @@ class Engine:
                 warnings = (*warnings, *self._desk.remarks())
             finally:
                 self._desk.forget(document.id)
+        await self.editing.again(document.name)
         self._version += 1
         return replace(await self._indexed(document.id, row), warnings=warnings)
 
@@ -89,6 +95,7 @@ class Engine:
                 log.exception("LightRAG's pipeline stopped. It is started again.")
                 await anyio.sleep(1)
                 self._work.set()
+            await self.editing.idle()
 
     async def delete(self, doc_id: str) -> None:
         """Takes a document out of the graph, the vectors and the statuses.
@@ -109,6 +116,7 @@ class Engine:
         if result.status not in ("success", "not_found"):
             raise EngineError(f"{result.message}")
         self._version += 1
+        await self.editing.again("A deletion")
 
     async def forget_answers(self) -> None:
         """Empties LightRAG's cache of model answers."""
@@ -123,30 +131,46 @@ class Engine:
                 await self._rag.llm_response_cache.delete(list(row.get("llm_cache_list") or ()))
                 await self.save_answers()
 
+    @property
+    def history_tokens(self) -> int:
+        """How much of a conversation a question may carry; the rest is for its evidence."""
+        return int(self._rag.max_total_tokens // 4)
+
     async def retrieve(
-        self, question: str, mode: str, history: tuple[Message, ...] = ()
+        self,
+        question: str,
+        mode: str,
+        history: tuple[Message, ...] = (),
+        documents: frozenset[str] = frozenset(),
     ) -> Retrieval | None:
         """What the library holds for a question; None when it holds nothing.
+
+        `documents` are ids; without any, the whole library is searched. The question before is
+        searched for too: "and who was his sister?" names nobody.
 
         Raises:
             EngineError: the search failed.
         """
         from lightrag import QueryParam
 
+        carried = sum(PieceTokenizer().count(each.content) for each in history)
         param = QueryParam(
             mode=mode,
             only_need_prompt=True,
             enable_rerank=False,
+            max_total_tokens=self._rag.max_total_tokens - carried,
             conversation_history=[{"role": m.role, "content": m.content} for m in history],
         )
+        before = [each.content for each in history if each.role == "user"][-1:]
+        rag = within(self._rag, documents) if documents else self._rag
         with translated():
-            found = await self._rag.aquery_llm(question, param)
+            found = await rag.aquery_llm("\n".join((*before, question)), param)
         if found["status"] != "success":
             if found["metadata"].get("failure_reason") == "no_results":
                 return None
             raise EngineError(str(found["message"]))
         prompt = found["llm_response"]["content"] or ""
-        system, mark, asked = prompt.rpartition(_USER_QUERY)
+        system, mark, _ = prompt.rpartition(_USER_QUERY)
         if not mark:
             return None
         data = found["data"]
@@ -154,7 +178,7 @@ class Engine:
             messages=(
                 Message(role="system", content=system),
                 *history,
-                Message(role="user", content=asked),
+                Message(role="user", content=question),
             ),
             passages=tuple(passages_of(data["chunks"])),
             entities=tuple(each["entity_name"] for each in data["entities"]),
@@ -211,6 +235,12 @@ class Engine:
         """The text of a chunk, by its id."""
         row = await self._rag.text_chunks.get_by_id(chunk)
         return None if row is None else str(row["content"])
+
+    async def passages(self, chunks: Sequence[str]) -> dict[str, str]:
+        """The texts of chunks by their ids, without those that are gone."""
+        with translated():
+            rows = await self._rag.text_chunks.get_by_ids(list(chunks))
+        return {chunk: str(row["content"]) for chunk, row in zip(chunks, rows, strict=True) if row}
 
     async def counts(self, doc_id: str) -> Indexed | None:
         """How LightRAG stands with a document; None when it does not know it."""

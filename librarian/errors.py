@@ -150,6 +150,24 @@ class TooManyUnread(ModelError):
     for again."""
 
 
+class EditRefused(LibrarianError):
+    # No docstring: each says what to do itself. Nothing was changed.
+    pass
+
+
+class NameInUse(EditRefused):
+    """Merge the two where they are the same, or choose another name."""
+
+    def __init__(self, detail: str = "", name: str = "") -> None:
+        super().__init__(detail)
+        self.name = name  #: as it is in the graph
+
+
+class EditEntangled(EditRefused):
+    # No docstring: it names what is in the way.
+    pass
+
+
 class NotReady(LibrarianError):
     """The library is still being opened. Try again in a few seconds."""
 

@@ -10,7 +10,7 @@ from librarian.documents import Status
 from librarian.knowledge import Entity, Graph, Relation
 from librarian.models.protocol import Message
 
-_SEPARATOR = "<SEP>"  # LightRAG's, inside the fields of nodes and edges
+SEPARATOR = "<SEP>"  # LightRAG's, inside the fields of nodes and edges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def graph_of(nodes: list[dict[str, Any]], edges: list[dict[str, Any]], version: 
         Entity(
             name=str(node["id"]),
             type=str(node.get("entity_type", "")),
-            description=str(node.get("description", "")).replace(_SEPARATOR, "\n"),
+            description=str(node.get("description", "")).replace(SEPARATOR, "\n"),
             documents=_split(node.get("file_path")),
             chunks=_split(node.get("source_id")),
         )
@@ -78,7 +78,7 @@ def graph_of(nodes: list[dict[str, Any]], edges: list[dict[str, Any]], version: 
         Relation(
             source=str(edge["source"]),
             target=str(edge["target"]),
-            description=str(edge.get("description", "")).replace(_SEPARATOR, "\n"),
+            description=str(edge.get("description", "")).replace(SEPARATOR, "\n"),
             keywords=str(edge.get("keywords", "")),
             weight=float(edge.get("weight", 1.0)),
             documents=_split(edge.get("file_path")),
@@ -92,4 +92,4 @@ def graph_of(nodes: list[dict[str, Any]], edges: list[dict[str, Any]], version: 
 
 
 def _split(value: object) -> tuple[str, ...]:
-    return tuple(part for part in str(value or "").split(_SEPARATOR) if part)
+    return tuple(part for part in str(value or "").split(SEPARATOR) if part)

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
-from librarian.graph import html, part
+from librarian.graph import html
 from librarian.knowledge import Graph
 from librarian.layout import layout
+from librarian.parts import part
 
 DRAWN = 5000  # entities; browsers cannot move more
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

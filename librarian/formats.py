@@ -107,14 +107,13 @@ FORMATS = (
         kind=Kind.ODT,
         name="OpenDocument text",
         suffixes=(".odt",),
-        kept="headings, lists, tables",
-        mime=f"{_OPEN}.text",
+        kept="headings, lists, tables, notes",
     ),
     Format(
         kind=Kind.RTF,
         name="RTF",
         suffixes=(".rtf",),
-        kept="text, tables; headings where they have an outline level",
+        kept="text, tables; headings where they have an outline level; no notes",
         mime="application/rtf",
     ),
     Format(

@@ -1,25 +1,22 @@
-"""The graph as a picture: what to show of it, how to find an entity, and the page that draws it."""
+"""The page that draws a graph, or the map of one, in a frame of its own."""
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import cache, lru_cache
-from hashlib import blake2s
+from collections.abc import Iterable, Mapping
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any, Literal
 
+from librarian.communities import Edge, Node, Overview, communities
 from librarian.knowledge import Entity, Graph
-from librarian.layout import communities, degrees, radius
 
 ColourBy = Literal["type", "community"]
-Neighbours = Mapping[str, Sequence[str]]
 
 CAPTION = 28  # characters under a node; its tooltip has the whole name
 WORDS = 300  # characters of an entity's description that the page holds
@@ -45,7 +42,6 @@ ALIASES = {"geo": "location", "organisation": "organization", "product": "artifa
 UNTYPED = frozenset({"", "unknown", "other", "none"})
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+")
-_MARKS = re.compile(r"[\W_]")
 _OUTSIDE = re.compile(
     r"<link\b[^>]*\bhref=\"https?:[^>]*>|<script\b[^>]*\bsrc=\"https?:[^>]*>\s*</script>"
     r"|<center>\s*<h1>\s*</h1>\s*</center>|<!--.*?-->",
@@ -53,151 +49,8 @@ _OUTSIDE = re.compile(
 )
 
 
-def part(
-    graph: Graph,
-    *,
-    centre: str | None,
-    depth: int,
-    limit: int,
-    types: frozenset[str] = frozenset(),
-    documents: frozenset[str] = frozenset(),
-) -> Graph:
-    """The best-connected core, or what is around a centre; an unknown centre has nothing around."""
-    entities = {
-        entity.name: entity
-        for entity in graph.entities
-        if entity.name == centre
-        or (not types or entity.type in types)
-        and (not documents or not documents.isdisjoint(entity.documents))
-    }
-    near: dict[str, list[str]] = {name: [] for name in entities}
-    for relation in graph.relations:
-        if relation.source in near and relation.target in near:
-            if not documents or not documents.isdisjoint(relation.documents):
-                near[relation.source].append(relation.target)
-                near[relation.target].append(relation.source)
-    kept = _core(near, limit) if centre is None else _around(near, centre, depth, limit)
-    relations = tuple(
-        relation
-        for relation in graph.relations
-        if relation.source in kept and relation.target in kept
-        if not documents or not documents.isdisjoint(relation.documents)
-    )
-    asked = repr((graph.version, centre, depth, limit, sorted(types), sorted(documents)))
-    return Graph(
-        entities=tuple(entities[name] for name in entities if name in kept),
-        relations=relations,
-        version=blake2s(asked.encode(errors="backslashreplace"), digest_size=12).hexdigest(),
-    )
-
-
-def _core(near: Neighbours, limit: int) -> set[str]:
-    """Grows from the best-connected entity of the largest component, always to the best next."""
-    kept: set[str] = set()
-    for component in sorted(_components(near), key=len, reverse=True):
-        first = max(component, key=lambda name: len(near[name]))
-        found, waiting = {first}, [(0, 0, first)]
-        while waiting and len(kept) < limit:
-            _, _, name = heapq.heappop(waiting)
-            kept.add(name)
-            for other in near[name]:
-                if other not in found:
-                    found.add(other)
-                    heapq.heappush(waiting, (-len(near[other]), len(found), other))
-        if len(kept) >= limit:
-            break
-    return kept
-
-
-def _components(near: Neighbours) -> list[list[str]]:
-    found: set[str] = set()
-    components = []
-    for start in near:
-        if start in found:
-            continue
-        found.add(start)
-        component = [start]
-        for name in component:  # grows while it is read
-            for other in near[name]:
-                if other not in found:
-                    found.add(other)
-                    component.append(other)
-        components.append(component)
-    return components
-
-
-def _around(near: Neighbours, centre: str, depth: int, limit: int) -> set[str]:
-    """Breadth first, the best-connected of a step first; all of it hangs together."""
-    kept = {centre} if centre in near else set()
-    step = list(kept)
-    for _ in range(depth):
-        reached = {other for name in step for other in near[name]} - kept
-        step = sorted(reached, key=lambda name: (-len(near[name]), name))[: limit - len(kept)]
-        kept.update(step)
-    return kept
-
-
-class Names:
-    """Finds entities by parts of their names; made once for a version of a graph."""
-
-    def __init__(self, graph: Graph) -> None:
-        count = degrees(graph)
-        ranked = sorted(graph.entities, key=lambda entity: (-count[entity.name], entity.name))
-        self._names = [entity.name for entity in ranked]
-        self._folded = [_folded(name) for name in self._names]
-        self._spaced = [_MARKS.sub(" ", name) for name in self._folded]
-
-    def search(self, text: str, limit: int = 20) -> tuple[str, ...]:
-        """Equal names first, then beginnings, beginnings of words, parts; best connected first."""
-        wanted = _folded(text)
-        words = wanted.split()
-        if not words:
-            return tuple(self._names[:limit])
-        found = (
-            (_rank(name, self._spaced[place], wanted), place)
-            for place, name in enumerate(self._folded)
-            if words[0] in name and all(word in name for word in words)
-        )
-        return tuple(self._names[place] for _, place in heapq.nsmallest(limit, found))
-
-
-class _Same:
-    """A graph as a key of a cache; hashing its content would take longer than the search."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.graph is self.graph
-
-    def __hash__(self) -> int:
-        return id(self.graph)
-
-
-@lru_cache(maxsize=1)
-def _names(key: _Same) -> Names:
-    return Names(key.graph)
-
-
-def search(graph: Graph, text: str, limit: int = 20) -> tuple[str, ...]:
-    """Names of entities like a text, best first; quick from the second time on the same graph."""
-    return _names(_Same(graph)).search(text, limit)
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().replace("ё", "е").split())
-
-
-def _rank(name: str, spaced: str, wanted: str) -> int:
-    if name.startswith(wanted):
-        return int(name != wanted)
-    if f" {wanted}" in spaced:
-        return 2
-    return 3 if wanted in name else 4
-
-
 def html(
-    graph: Graph,
+    shown: Graph | Overview,
     positions: Mapping[str, tuple[float, float]],
     *,
     title: str,
@@ -205,22 +58,25 @@ def html(
     dark: bool = False,
     focus: str | None = None,
 ) -> str:
-    """One page that holds all it needs and asks the network for nothing."""
+    """One page that holds all it needs and asks the network for nothing.
+
+    `positions` are by names of entities, of an Overview by keys of nodes; `focus` is an entity.
+    """
     heading = _line(title, 120) or HEADING
-    if not graph.entities:
+    drawn = plain(shown) if isinstance(shown, Graph) else shown
+    if not drawn.nodes:
         return _dressed(
             "<html><head></head><body></body></html>", heading, _static("empty.html"), dark
         )
-    ids = {entity.name: number for number, entity in enumerate(graph.entities)}
-    edges = _edges(graph, ids)
-    group, legend = _groups(graph, colour_by)
+    ids = {node.key: number for number, node in enumerate(drawn.nodes)}
+    edges = _edges(drawn, ids)
+    group, legend = _groups(drawn, colour_by)
     colours = {str(number): colour for number, (_, colour, _) in enumerate(legend)}
-    count = Counter(edge["from"] for edge in edges) + Counter(edge["to"] for edge in edges)
-    nodes = _nodes(graph, positions, group, count)
-    config = {"colours": colours, "focus": None if focus is None else ids.get(focus)}
-    counts = f"{_counted(len(nodes), 'entity', 'entities')} · {_counted(len(edges), 'relation')}"
+    nodes = _nodes(drawn, positions, group)
+    marked = [ids[node.key] for node in drawn.nodes if node.entity and node.entity.name == focus]
+    config = {"colours": colours, "focus": marked[0] if marked else None}
     body = (
-        f'<div id="head" class="panel"><b>{escape(heading)}</b><span>{counts}</span></div>'
+        f'<div id="head" class="panel"><b>{escape(heading)}</b><span>{_counts(drawn)}</span></div>'
         f"{_static('tools.html')}{_legend(legend)}"
         f'<div id="tip" class="panel" hidden></div><aside id="card" class="panel" hidden></aside>'
         f'<script id="config-data" type="application/json">{_json(config)}</script>'
@@ -229,33 +85,85 @@ def html(
     return _dressed(_drawn(nodes, edges, colours, dark), heading, body, dark)
 
 
-def _groups(graph: Graph, by: ColourBy) -> tuple[dict[str, int], list[tuple[str, str, int]]]:
-    """The group of each entity, and each group's label, colour and size, largest first."""
-    if by == "community":
-        keys: Mapping[str, Hashable] = communities(graph)
-    else:
-        keys = {entity.name: _type(entity) for entity in graph.entities}
-    sizes = Counter(keys.values()).most_common()
-    least = 3 if by == "community" else 1
-    own = {key: at for at, (key, size) in enumerate(sizes[:LEGEND]) if size >= least}
-    group = {name: own.get(key, len(own)) for name, key in keys.items()}
-    if by == "community":
-        labels = _hubs(graph, group)
-        colours = [*PALETTE, *[GREY] * len(own)]
-    else:
-        labels = {number: str(key) for key, number in own.items()}
-        colours = [_colour(labels[number]) for number in range(len(own))]
-    legend = [(labels[number], colours[number], sizes[number][1]) for number in range(len(own))]
-    if rest := sum(size for _, size in sizes[len(own) :]):
+def plain(graph: Graph) -> Overview:
+    """A graph as a map on which every entity stands for itself, under its name."""
+    links = [one for one in graph.relations if one.source != one.target]
+    count = Counter(end for one in links for end in (one.source, one.target))
+    return Overview(
+        nodes=tuple(
+            Node(
+                key=entity.name,
+                kind="entity",
+                label=entity.name,
+                community="",
+                names=(entity.name,),
+                degree=count[entity.name],
+                entity=entity,
+            )
+            for entity in graph.entities
+        ),
+        edges=tuple(
+            Edge(source=one.source, target=one.target, weight=one.weight, count=1, relation=one)
+            for one in links
+        ),
+        collapsed=False,
+        opened=frozenset(),
+    )
+
+
+def _counts(drawn: Overview) -> str:
+    """How much is drawn, and how much it stands for."""
+    entities = sum(node.members for node in drawn.nodes)
+    relations = sum(edge.count for edge in drawn.edges) + sum(node.inside for node in drawn.nodes)
+    counts = f"{_counted(entities, 'entity', 'entities')} · {_counted(relations, 'relation')}"
+    return f"{counts} · click a circle to open it" if drawn.collapsed else counts
+
+
+def _groups(drawn: Overview, by: ColourBy) -> tuple[dict[str, int], list[tuple[str, str, int]]]:
+    """The group of each node by key, and each group's label, colour and size, largest first."""
+    by_community = drawn.collapsed or by == "community"
+    keys = _communities(drawn) if by_community else _types(drawn)
+    counted: Counter[str] = Counter()
+    for node in drawn.nodes:
+        counted[keys[node.key]] += node.members
+    sizes = counted.most_common()
+    least = 3 if by_community else 1
+    own = {key: at for at, (key, size) in enumerate(sizes[:LEGEND]) if key and size >= least}
+    own = {key: at for at, key in enumerate(own)}
+    group = {key: own.get(kind, len(own)) for key, kind in keys.items()}
+    legend = [
+        (
+            _line(key, CAPTION),
+            (PALETTE[at] if at < len(PALETTE) else GREY) if by_community else _colour(key),
+            counted[key],
+        )
+        for key, at in own.items()
+    ]
+    if rest := sum(size for key, size in sizes if key not in own):
         legend.append(("smaller groups", GREY, rest))
     return group, legend
 
 
-def _hubs(graph: Graph, group: Mapping[str, int]) -> dict[int, str]:
+def _types(drawn: Overview) -> dict[str, str]:
+    return {node.key: _type(node.entity) if node.entity else "unknown" for node in drawn.nodes}
+
+
+def _communities(drawn: Overview) -> dict[str, str]:
     """Communities have no names; each is called after its best-connected entity."""
-    count = degrees(graph)
-    best = sorted(graph.entities, key=lambda entity: count[entity.name])
-    return {group[entity.name]: _line(entity.name, CAPTION) for entity in best}
+    if drawn.collapsed:
+        return {node.key: node.community for node in drawn.nodes}
+    entities = {node.key: node.entity for node in drawn.nodes if node.entity}
+    names = {entity.name: key for key, entity in entities.items()}
+    relations = tuple(edge.relation for edge in drawn.edges if edge.relation)
+    graph = Graph(entities=tuple(entities.values()), relations=relations, version="")
+    numbers = communities(graph)
+    best: dict[int, Node] = {}
+    for node in drawn.nodes:
+        if node.entity:
+            number = numbers[node.entity.name]
+            if number not in best or node.degree > best[number].degree:
+                best[number] = node
+    return {names[name]: best[number].label for name, number in numbers.items()}
 
 
 def _type(entity: Entity) -> str:
@@ -274,40 +182,44 @@ def _colour(kind: str) -> str:
 
 
 def _nodes(
-    graph: Graph,
-    positions: Mapping[str, tuple[float, float]],
-    group: Mapping[str, int],
-    count: Mapping[int, int],
+    drawn: Overview, positions: Mapping[str, tuple[float, float]], group: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     nodes = []
-    for number, entity in enumerate(graph.entities):
-        x, y = positions[entity.name]
-        nodes.append(
-            {
-                "id": number,
-                "x": x,
-                "y": y,
-                "size": round(radius(count[number]), 1),
-                "group": str(group[entity.name]),
-                "name": _whole(entity.name),
-                "caption": _line(entity.name, CAPTION) or "(no name)",
-                "kind": _type(entity),
-                "words": _cut(_whole(entity.description).strip(), WORDS),
-            }
-        )
+    for number, node in enumerate(drawn.nodes):
+        x, y = positions[node.key]
+        line: dict[str, Any] = {
+            "id": number,
+            "x": x,
+            "y": y,
+            "size": round(node.radius, 1),
+            "group": str(group[node.key]),
+            "caption": _line(node.label, CAPTION) or "(no name)",
+        }
+        if node.entity is not None:
+            line["name"] = _whole(node.entity.name)
+            line["kind"] = _type(node.entity)
+            line["words"] = _cut(_whole(node.entity.description).strip(), WORDS)
+        else:
+            line["name"] = _whole(node.label)
+            line["kind"] = _counted(node.members, "entity", "entities")
+            line["words"] = "\n".join(_line(name, CAPTION) for name in node.names)
+            line["opens"] = _whole(node.community)
+        nodes.append(line)
     return nodes
 
 
-def _edges(graph: Graph, ids: Mapping[str, int]) -> list[dict[str, Any]]:
+def _edges(drawn: Overview, ids: Mapping[str, int]) -> list[dict[str, Any]]:
     return [
         {
-            "from": ids[relation.source],
-            "to": ids[relation.target],
-            "width": round(min(0.7 + 0.6 * math.sqrt(max(relation.weight, 0.0)), 5.0), 1),
-            "words": _cut(_whole(relation.description).strip(), EDGE_WORDS),
+            "from": ids[edge.source],
+            "to": ids[edge.target],
+            "width": round(min(0.7 + 0.6 * math.sqrt(max(edge.weight, 0.0)), 5.0), 1),
+            "words": _cut(_whole(edge.relation.description).strip(), EDGE_WORDS)
+            if edge.relation
+            else _counted(edge.count, "relation"),
+            "one": edge.relation is not None,
         }
-        for relation in graph.relations
-        if relation.source != relation.target
+        for edge in drawn.edges
     ]
 
 

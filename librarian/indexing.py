@@ -12,9 +12,10 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from librarian.calls import MERGES, Calls
+from librarian.checks import Speed
 from librarian.documents import Document, Phase, Status
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
-from librarian.errors import DocumentPaused, LibrarianError, LibraryError, UnknownDocument
+from librarian.errors import DocumentPaused, LibrarianError, LibraryError
 from librarian.estimates import Queue
 from librarian.evidence import Indexed
 from librarian.intake import discard, read_document
@@ -34,6 +35,7 @@ from librarian.signals import (
 from librarian.snapshot import DocumentView
 
 NOTE_EVERY_S = 2.0  # so much of what was shown may be forgotten by a kill
+MANY = 100  # documents; to judge more takes milliseconds that the loop has not
 INTERRUPTED = str(DocumentPaused())  # LightRAG hands over errors as text
 
 log = logging.getLogger(__name__)
@@ -151,13 +153,26 @@ class Indexing:
         await to_thread.run_sync(discard, self._library, document)
         self.nudge()
 
-    def views(self, documents: Sequence[Document]) -> tuple[tuple[DocumentView, ...], Queue | None]:
+    async def views(
+        self, documents: Sequence[Document]
+    ) -> tuple[tuple[DocumentView, ...], Queue | None]:
         """All documents with what is being done to them now, and how long the queue will take."""
-        return self._outlook.views(documents, self._active, self._clock())
+        judge = self._outlook.judging(documents, self._active, self._clock())
+        return judge() if len(documents) < MANY else await to_thread.run_sync(judge)
+
+    async def probed(self, speed: Speed) -> None:
+        """Lets the estimates begin with the speed that the doctor has measured."""
+        self._outlook.probed(speed)
+        await self._outlook.keep((), self._clock())
+        self.news.set()
+
+    async def whole(self, document: Document) -> Queue:
+        """What reading a document would take if nothing of it were paid for."""
+        return self._outlook.whole(document, self._clock())
 
     def view(self, document: Document) -> DocumentView:
         """A document with what is being done to it at this moment."""
-        return self.views((document,))[0][0]
+        return self._outlook.views((document,), self._active, self._clock())[0][0]
 
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
         if removed := await to_thread.run_sync(self._library.catalogue.deletions):
@@ -271,9 +286,5 @@ class Indexing:
 
     async def _put(self, document: Document) -> None:
         changed = replace(document, updated_at=time.time())
-        try:
-            await to_thread.run_sync(self._library.catalogue.get, document.id)
-        except UnknownDocument:
-            return  # deleted meanwhile; it must not come back
-        await to_thread.run_sync(self._library.catalogue.put, changed)
+        await to_thread.run_sync(self._library.catalogue.update, changed)
         self.news.set()

@@ -113,6 +113,27 @@ def files_in(path: Path) -> Iterator[tuple[str, Path]]:
             yield relative.as_posix(), each
 
 
+def admit_path(path: Path, add: Callable[[str, bytes], Admission]) -> Iterator[Admission]:
+    """Has a file, or every file of a folder, added one by one.
+
+    Raises:
+        LibrarianError: there is nothing at this path, or it cannot be read.
+    """
+    try:
+        found = list(files_in(path.expanduser()))
+    except OSError as exc:
+        raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
+    if not found:
+        raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
+    for name, file in found:
+        try:
+            yield add(name, read_file(file))
+        except DocumentTooLarge as exc:
+            yield Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(exc))
+        except OSError as exc:
+            raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
+
+
 def title_of(text: str) -> str:
     """A name for a text without one: its first words."""
     words = re.sub(r"[#*_>`]+", " ", text.strip()[:200]).split()

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
 
 import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
+from librarian.forces import SMALL, Indices, Points, eased, settled, squares
 from librarian.knowledge import Graph
 
 SMALLEST, LARGEST = 5.0, 34.0  # radii of drawn nodes
 GAP = 9.0  # free space around a node
-SEED = 7
-EXACT = 1200  # up to here every node pushes every other; above, groups of near nodes push
-GROUPS = 512
-CELLS = 120_000  # of a distance matrix at once; for more, BLAS starts threads, which is slower
-PIVOTS = 24
-PULL = 2.0
-GRAVITY = np.array([0.017, 0.029], dtype=np.float32)  # screens are wider than high
-
-Points: TypeAlias = NDArray[np.float32]
-Indices: TypeAlias = NDArray[np.intp]
+WIDE = 1.6  # width over height of a screen
+OLD = 2 / 3  # of a component's nodes: from here on it keeps its picture, else it is drawn anew
+LOOSE, TIGHT = 0.6, 2.0  # how far an earlier picture may be from the width that it would have
+GOLDEN = 2.399963  # the golden angle
+ROUNDS = 80  # of moving overlapping nodes apart
 
 
 def radius(degree: int) -> float:
@@ -39,36 +34,42 @@ def degrees(graph: Graph) -> Counter[str]:
     return found
 
 
-def layout(graph: Graph) -> dict[str, tuple[float, float]]:
-    """Positions of all entities; the same graph gives the same picture."""
-    names = [entity.name for entity in graph.entities]
+def layout(
+    graph: Graph,
+    *,
+    before: Mapping[str, tuple[float, float]] | None = None,
+    radii: Mapping[str, float] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Positions of all entities in pixels; the same arguments give the same picture.
+
+    With the positions of an earlier picture in `before`, what was on it stays near its place, and
+    new entities come near those they are related to; those that share an earlier place spread
+    around it. `radii` are how large nodes are drawn; without them it follows from their degrees. No
+    two nodes overlap.
+    """
+    names = sorted(entity.name for entity in graph.entities)
     edges = _edges(graph, names)
-    size = np.bincount(edges.ravel(), minlength=len(names))
-    radii = np.array([radius(int(degree)) for degree in size], dtype=np.float32)
-    points = np.zeros((len(names), 2), dtype=np.float32)
+    if radii is None:
+        size = np.bincount(edges.ravel(), minlength=len(names))
+        sizes = np.array([radius(int(degree)) for degree in size], dtype=np.float32)
+    else:
+        sizes = np.array([radii[name] for name in names], dtype=np.float32)
+    known = np.array([(before or {}).get(name, (math.nan,) * 2) for name in names], np.float32)
+    known = known.reshape(-1, 2)
+    points = np.zeros_like(known)
     parts = _components(len(names), edges)
+    shapes: dict[tuple[bytes, ...], Points] = {}  # hundreds of small components are alike
     for members, inner in parts:
-        points[members] = _component(inner, radii[members])
-    _pack(points, radii, [members for members, _ in parts])
-    return {
-        name: (round(float(x), 1), round(float(y), 1))
-        for name, (x, y) in zip(names, points, strict=True)
+        shape = (inner.tobytes(), sizes[members].tobytes(), known[members].tobytes())
+        if shape not in shapes:
+            shapes[shape] = _component(inner, sizes[members], known[members])
+        points[members] = shapes[shape]
+    _pack(points, sizes, [members for members, _ in parts])
+    places = {
+        name: (round(x, 1), round(y, 1))
+        for name, (x, y) in zip(names, points.tolist(), strict=True)
     }
-
-
-def communities(graph: Graph) -> dict[str, int]:
-    """The group of closely related entities that each belongs to; group 0 is the largest."""
-    whole = nx.Graph()
-    whole.add_nodes_from(entity.name for entity in graph.entities)
-    whole.add_weighted_edges_from(
-        (relation.source, relation.target, max(relation.weight, 0.01))
-        for relation in graph.relations
-        if relation.source in whole and relation.target in whole
-    )
-    groups = nx.community.louvain_communities(whole, seed=SEED)
-    order = {entity.name: index for index, entity in enumerate(graph.entities)}
-    ranked = sorted(groups, key=lambda group: (-len(group), min(order[name] for name in group)))
-    return {name: number for number, group in enumerate(ranked) for name in group}
+    return {entity.name: places[entity.name] for entity in graph.entities}
 
 
 def _edges(graph: Graph, names: Sequence[str]) -> Indices:
@@ -102,140 +103,118 @@ def _components(count: int, edges: Indices) -> list[tuple[Indices, Indices]]:
     ]
 
 
-def _component(edges: Indices, radii: Points) -> Points:
-    """Positions of a connected component around (0, 0)."""
+def _component(edges: Indices, radii: Points, known: Points) -> Points:
+    """Positions of a connected component; `known` has its earlier ones, or no numbers."""
     count = len(radii)
-    if count == 1:
-        return np.zeros((1, 2), dtype=np.float32)
-    points = _forces(_start(count, edges), edges)
-    points *= _scale(points, radii)
+    if count < 3:
+        apart = float(radii.sum()) + 3 * GAP
+        return np.array([[0.0, 0.0], [apart, 0.0]], dtype=np.float32)[:count]
+    kept = _kept(edges, known)
+    points = _grown(edges, radii, known, kept) if kept.sum() >= max(3, OLD * count) else None
+    if points is None:
+        points = settled(count, edges)
+        points *= _scale(points, radii)
+        if np.ptp(points[:, 0]) < np.ptp(points[:, 1]):
+            points = points[:, ::-1].copy()
+        if kept.sum() >= 3:
+            points = _turned(points, known, kept)
     _separate(points, radii)
-    points -= (points.min(axis=0) + points.max(axis=0)) / 2
-    if np.ptp(points[:, 0]) < np.ptp(points[:, 1]):
-        points = points[:, ::-1].copy()
+    if kept.any():
+        points += np.median(known[kept] - points[kept], axis=0)
     return points
 
 
-def _start(count: int, edges: Indices) -> Points:
-    """Distances from a few far-apart nodes, seen from their two widest sides (pivot MDS)."""
-    noise = np.random.default_rng(SEED).normal(size=(count, 2))
-    nearest = np.full(count, count)
-    pivot = int(np.bincount(edges.ravel(), minlength=count).argmax())
-    columns = []
-    for _ in range(min(PIVOTS, count)):
-        steps = _steps(count, edges, pivot)
-        columns.append(steps.astype(float) ** 2)
-        nearest = np.minimum(nearest, steps)
-        pivot = int(nearest.argmax())
-    table = np.stack(columns, axis=1)
-    table -= table.mean(axis=0) + table.mean(axis=1, keepdims=True) - table.mean()
-    _, vectors = np.linalg.eigh(table.T @ table)
-    axes = vectors[:, -2:] if vectors.shape[1] > 1 else np.hstack([vectors, vectors])
-    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1, 1)
-    points = table @ axes
-    spread = points.std(axis=0)
-    points = points / np.where(spread > 1e-6, spread, 1.0) + 0.25 * noise
-    return np.asarray(points * math.sqrt(count), dtype=np.float32)
+def _grown(edges: Indices, radii: Points, known: Points, kept: NDArray[np.bool_]) -> Points | None:
+    """The earlier picture with the new nodes in it, or None if its width is wrong for them."""
+    points = _beside(edges, radii, known, kept)
+    _spread(points, radii, kept)
+    if len(points) <= SMALL and kept.all():
+        return points
+    points = eased(points, edges, ~kept)
+    wider = _scale(points, radii)
+    if not LOOSE < wider < TIGHT:
+        return None
+    return points * np.float32(max(wider, 1.0))
 
 
-def _steps(count: int, edges: Indices, source: int) -> Indices:
-    """Breadth-first distances of a connected component."""
-    steps = np.full(count, -1, dtype=np.intp)
-    steps[source] = 0
-    reached = np.zeros(count, dtype=bool)
-    reached[source] = True
-    for step in range(1, count):
-        after = reached.copy()
-        after[edges[reached[edges[:, 0]], 1]] = True
-        after[edges[reached[edges[:, 1]], 0]] = True
-        steps[after & ~reached] = step
-        if after.all():
-            break
-        reached = after
-    return steps
+def _kept(edges: Indices, known: Points) -> NDArray[np.bool_]:
+    """The largest group of nodes with earlier positions that hangs together without the others.
+
+    What was in other components before is far away: it moves as new nodes do.
+    """
+    old = np.asarray(np.isfinite(known).all(axis=1))
+    if not old.any():
+        return old
+    inner = edges[old[edges].all(axis=1)]
+    first = _components(len(known), inner)[0][0]  # the largest; a single node may be a new one
+    kept = np.zeros_like(old)
+    kept[first] = True
+    kept &= old
+    return kept
 
 
-def _forces(points: Points, edges: Indices) -> Points:
-    """Related nodes pull, all nodes push, hubs push most; each round allows a smaller move."""
-    count = len(points)
-    mass = (np.bincount(edges.ravel(), minlength=count) + 1).astype(np.float32)
-    rounds = int(np.clip(160_000 / count, 60, 160))
-    widest = math.sqrt(count)
-    groups = np.arange(count)
-    for turn in range(rounds):
-        if count > EXACT and turn % 6 == 0:
-            groups = _groups(points)
-        force = _push(points, mass, groups)
-        force += _pull(points, edges)
-        force -= points * mass[:, None] * GRAVITY
-        force /= np.sqrt(mass)[:, None]
-        length = np.sqrt((force**2).sum(axis=1, keepdims=True)) + 1e-9
-        allowed = widest * 0.5 * (1 - turn / rounds) ** 1.5 + 0.02
-        points = points + force * (np.minimum(length * 0.5, allowed) / length)
+def _beside(edges: Indices, radii: Points, known: Points, kept: NDArray[np.bool_]) -> Points:
+    """Kept nodes where they were; each other in the middle of its placed neighbours, or beside."""
+    count = len(radii)
+    points = np.where(kept[:, None], known, 0).astype(np.float32)
+    placed = kept.copy()
+    ways = np.vstack([edges, edges[:, ::-1]])
+    while not placed.all():
+        ready = ways[~placed[ways[:, 0]] & placed[ways[:, 1]]]
+        near = np.bincount(ready[:, 0], minlength=count)
+        now = np.flatnonzero(near)
+        for axis in (0, 1):
+            total = np.bincount(ready[:, 0], points[ready[:, 1], axis], count)
+            points[now, axis] = total[now] / near[now]
+        angle = now * GOLDEN  # no two in the same direction
+        away = (radii[now] + LARGEST)[:, None]
+        points[now] += np.stack([np.cos(angle), np.sin(angle)], axis=1) * away
+        placed[now] = True
     return points
 
 
-def _push(points: Points, mass: Points, groups: Indices) -> Points:
-    """Repulsion by mass over distance, of every node by the middle of every group."""
-    weight = np.bincount(groups, weights=mass).astype(np.float32)
-    middle = np.stack(
-        [np.bincount(groups, weights=mass * points[:, axis]) / weight for axis in (0, 1)], axis=1
-    ).astype(np.float32)
-    square = (middle**2).sum(axis=1)
-    force = np.empty_like(points)
-    rows = max(16, CELLS // len(middle))
-    for first in range(0, len(points), rows):
-        here = points[first : first + rows]
-        pressure = here @ (-2 * middle.T)
-        pressure += square
-        pressure += (here**2).sum(axis=1, keepdims=True)
-        np.maximum(pressure, 0.05, out=pressure)
-        np.divide(weight, pressure, out=pressure)
-        force[first : first + rows] = here * pressure.sum(axis=1, keepdims=True) - pressure @ middle
-    return force * mass[:, None]
+def _spread(points: Points, radii: Points, kept: NDArray[np.bool_]) -> None:
+    """Nodes that were at one place go around it as the seeds of a sunflower; others make room."""
+    groups: dict[tuple[float, float], list[int]] = {}
+    for number in np.flatnonzero(kept).tolist():
+        groups.setdefault(tuple(points[number].tolist()), []).append(number)
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        middle = points[group].mean(axis=0)
+        order = np.arange(len(group))
+        away = np.sqrt(order) * (float(radii[group].mean()) + GAP) * 1.5
+        hole = float(away[-1]) + LARGEST
+        from_middle = points - middle
+        length = np.sqrt(squares(from_middle))[:, None] + 1e-3
+        points[:] = middle + from_middle / length * np.sqrt(length**2 + hole**2)
+        points[group, 0] = middle[0] + np.cos(order * GOLDEN) * away
+        points[group, 1] = middle[1] + np.sin(order * GOLDEN) * away
 
 
-def _pull(points: Points, edges: Indices) -> Points:
-    """Attraction along edges; it grows slower than the distance, which lets clusters part."""
-    ends = points[edges[:, 1]] - points[edges[:, 0]]
-    length = np.sqrt((ends**2).sum(axis=1)) + 1e-6
-    ends *= (PULL / np.sqrt(length))[:, None]
-    force = np.empty_like(points)
-    for axis in (0, 1):
-        force[:, axis] = np.bincount(edges[:, 0], ends[:, axis], len(points))
-        force[:, axis] -= np.bincount(edges[:, 1], ends[:, axis], len(points))
-    return force
+def _turned(points: Points, known: Points, kept: NDArray[np.bool_]) -> Points:
+    """The picture turned or mirrored so that kept nodes are nearest to where they were.
 
-
-def _groups(points: Points) -> Indices:
-    """Splits points by halves, across their wider side, into groups of equal size."""
-    groups = [np.arange(len(points))]
-    while len(groups) < GROUPS:
-        halves = []
-        for group in groups:
-            here = points[group]
-            axis = int(np.ptp(here[:, 1]) > np.ptp(here[:, 0]))
-            order = np.argpartition(here[:, axis], len(group) // 2)
-            halves += [group[order[: len(group) // 2]], group[order[len(group) // 2 :]]]
-        groups = halves
-    owner = np.empty(len(points), dtype=np.intp)
-    for number, group in enumerate(groups):
-        owner[group] = number
-    return owner
+    Orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966.
+    """
+    here, there = points[kept], known[kept]
+    middle = here.mean(axis=0)
+    left, _, right = np.linalg.svd((here - middle).T @ (there - there.mean(axis=0)))
+    return np.asarray((points - middle) @ (left @ right) + there.mean(axis=0), dtype=np.float32)
 
 
 def _scale(points: Points, radii: Points) -> float:
     """From the forces' units to those of the radii: room for all, in proportion to their area."""
     area = float(((radii + GAP) ** 2).sum()) * math.pi
     width, height = np.percentile(points, 97, axis=0) - np.percentile(points, 3, axis=0)
-    room = 3.2 + 120 / len(points)  # names fit between a few nodes
+    room = 3.2 + 6 / math.sqrt(len(points))  # names fit between a few nodes
     return math.sqrt(area * room / max(float(width * height), 1e-3))
 
 
 def _separate(points: Points, radii: Points) -> None:
     """Moves overlapping nodes apart, comparing each with those after it from left to right."""
     reach = radii + GAP / 2
-    for _ in range(80):
+    for _ in range(ROUNDS):
         order = np.argsort(points[:, 0], kind="stable")
         here, room = points[order], reach[order]
         shift = np.zeros_like(here)
@@ -245,12 +224,12 @@ def _separate(points: Points, radii: Points) -> None:
             if between[:, 0].min() > 2 * float(room.max()):
                 break
             need = room[offset:] + room[:-offset]
-            close = np.flatnonzero((between**2).sum(axis=1) < need**2)
+            close = np.flatnonzero(squares(between) < need**2)
             if not len(close):
                 continue
             met = True
             between = between[close] + np.float32(1e-3)
-            length = np.sqrt((between**2).sum(axis=1)) + 1e-6
+            length = np.sqrt(squares(between)) + 1e-6
             step = between * ((need[close] - length) / length * 0.52)[:, None]
             share = (room[close] / need[close])[:, None]  # small nodes give way to large ones
             shift[close + offset] += step * share
@@ -261,34 +240,22 @@ def _separate(points: Points, radii: Points) -> None:
 
 
 def _pack(points: Points, radii: Points, parts: Sequence[Indices]) -> None:
-    """Puts smaller components on rings around the largest one, and the single nodes in rows."""
-    parts = [one for one in parts if len(one) > 1] or list(parts[:1])
-    reach = [float(np.hypot(*points[one].T).max() + radii[one].max()) + 2 * GAP for one in parts]
-    inner, at = (reach[0] if parts else 0.0), 1
-    while at < len(parts):
-        widest = reach[at]  # they come largest first
-        ring, angle = inner + widest, 0.0
-        while at < len(parts):
-            step = 2 * math.asin(min(1.0, reach[at] / ring))
-            if angle and angle + step > 2 * math.pi:
-                break
-            middle = angle + step / 2
-            points[parts[at]] += np.array([math.cos(middle), math.sin(middle)]) * ring
-            angle += step
-            at += 1
-        inner = ring + widest
-    placed = np.concatenate(parts) if parts else np.empty(0, dtype=np.intp)
-    _rows(points, np.setdiff1d(np.arange(len(points)), placed), placed)
-
-
-def _rows(points: Points, single: Indices, placed: Indices) -> None:
-    """Single nodes stand in rows below all others."""
-    if not len(single):
+    """Puts all components but the largest on shelves below it, as high as their highest."""
+    if not parts:
         return
-    step = 2 * SMALLEST + 2.5 * GAP
-    low, high = points[placed].min(axis=0), points[placed].max(axis=0)
-    columns = max(math.ceil(math.sqrt(3 * len(single))), int((high[0] - low[0]) * 0.6 / step))
-    columns = min(columns, len(single))
-    number = np.arange(len(single))
-    points[single, 0] = (low[0] + high[0]) / 2 + (number % columns - (columns - 1) / 2) * step
-    points[single, 1] = high[1] + LARGEST + 3 * GAP + number // columns * step
+    first = parts[0]
+    if len(first) == 1:
+        points[first] = 0
+    low = (points[first] - radii[first, None]).min(axis=0)
+    high = (points[first] + radii[first, None]).max(axis=0)
+    boxes = [np.ptp(points[one], axis=0) + 2 * radii[one].max() + 2 * GAP for one in parts[1:]]
+    area = float(sum(width * height for width, height in boxes))
+    width = max(float(high[0] - low[0]), math.sqrt(area * WIDE))
+    left, top = (low[0] + high[0] - width) / 2, high[1] + 2 * GAP
+    x, deepest = left, 0.0
+    for one, (wide, deep) in zip(parts[1:], boxes, strict=True):
+        if x > left and x + wide > left + width:
+            x, top, deepest = left, top + deepest, 0.0
+        corner = points[one].min(axis=0) - radii[one].max() - GAP
+        points[one] += np.array([x, top]) - corner
+        x, deepest = x + wide, max(deepest, deep)

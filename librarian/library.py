@@ -18,6 +18,7 @@ import filelock
 
 from librarian.catalogue import Catalogue
 from librarian.durable import settle, write_json, write_whole
+from librarian.edits import Edits
 from librarian.errors import EmbeddingMismatch, LibraryBusy, LibraryError
 from librarian.journal import Journal
 from librarian.models.protocol import ModelCard
@@ -76,6 +77,7 @@ class Library:
         self.manifest = _read_manifest(home)
         self.catalogue = Catalogue(home / "catalogue.sqlite3")
         self.journal = Journal(home / "journal.sqlite3")
+        self.edits = Edits(home / "edits.sqlite3")
         self.drop_unused()
 
     @classmethod
@@ -106,6 +108,7 @@ class Library:
     def close(self) -> None:
         """Gives the home back."""
         self.journal.close()
+        self.edits.close()
         self.catalogue.close()
         (self.home / "owner.json").unlink(missing_ok=True)
         self._lock.release()

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from anyio import to_thread
 
 from librarian.calls import Calls
+from librarian.checks import Speed
 from librarian.documents import Document, Phase, Status
 from librarian.estimates import Estimate, Queue, Work, forecast, left_of, waiting
+from librarian.journal import Spent
 from librarian.library import Library
-from librarian.pace import Pace, as_stored, learned, measured, pace_from, weights_of
+from librarian.pace import KNOWN, Pace, as_stored, learned, measured, pace_from, weights_of
 from librarian.progress import Progress
 from librarian.snapshot import DocumentView
 
 MEASURED_EVERY_S = 0.5
 KEEP_EVERY_S = 15.0
 CHARACTERS = 2.9  # of a token, between Russian and English
+NEWS = 1.5  # a speed that differs by this factor from the one that is known
 FULL = 0.95  # chunks are a little smaller than they may be
+
+
+_WAITING = (Status.PENDING, Status.PROCESSING)
+
+Outlooks: TypeAlias = tuple[tuple[DocumentView, ...], Queue | None]
 
 
 class Outlook:
@@ -34,6 +43,7 @@ class Outlook:
         self._known = pace_from(library.catalogue.pace(self._key))
         self._kept, self._kept_s = self._known, float("-inf")
         self._pace, self._measured_s = self._known, float("-inf")
+        self._plain: dict[str, DocumentView] = {}
 
     def pace(self, now_s: float) -> Pace:
         """What the model's work costs, as far as it is known now."""
@@ -79,43 +89,83 @@ class Outlook:
             self._kept, self._kept_s = pace, now_s
             await to_thread.run_sync(catalogue.keep_pace, self._key, as_stored(pace))
 
+    def probed(self, speed: Speed) -> None:
+        """Takes in what the doctor has measured, where it is news.
+
+        A probe is one call; what many calls took before is better, unless it is far from that.
+        """
+        call_s = speed.seconds_per_chunk * self._calls.limit / max(1.0, speed.gain)
+        known_s = self._known.call_s
+        if call_s and not (known_s and 1 / NEWS < call_s / known_s < NEWS):
+            self._known = replace(self._known, calls=KNOWN, call_s=call_s, filled=1.0)
+            self._measured_s = float("-inf")
+
+    def whole(self, document: Document, now_s: float) -> Queue:
+        """What reading a document would take if nothing of it were paid for."""
+        chunks = self._chunks(document, self._characters((document,)))
+        pace, limit = self.pace(now_s), self._calls.limit
+        work = waiting(chunks, 0, pace, limit, guessed=not document.chunks_total)
+        return forecast([work], pace, (), limit=limit, slots=max(1, limit - self._ahead))[1]
+
     def views(
         self, documents: Sequence[Document], active: Mapping[str, Progress], now_s: float
-    ) -> tuple[tuple[DocumentView, ...], Queue | None]:
+    ) -> Outlooks:
         """All documents with what is done to them, and the outlook for those of the queue."""
-        queued = [
-            each
-            for each in documents
-            if each.id in active or each.status in (Status.PENDING, Status.PROCESSING)
-        ]
-        if not queued:
-            return tuple(DocumentView(document=each) for each in documents), None
-        queued.sort(key=lambda each: (each.id not in active, each.place))
-        works = self._works(queued, active, self._characters(documents), now_s)
-        limit = self._calls.limit
-        slots = max(1, limit - self._ahead)
-        found, queue = forecast(works, self.pace(now_s), self._ages(), limit=limit, slots=slots)
-        etas = {each.id: eta for each, eta in zip(queued, found, strict=True)}
-        views = (_view(each, active.get(each.id), etas.get(each.id), now_s) for each in documents)
-        return tuple(views), queue
+        return self.judging(documents, active, now_s)()
 
-    def _works(
+    def judging(
+        self, documents: Sequence[Document], active: Mapping[str, Progress], now_s: float
+    ) -> Callable[[], Outlooks]:
+        """The same in two steps: what changes on the loop is read now, the rest on any thread."""
+        pace, ages, limit = self.pace(now_s), self._ages(), self._calls.limit
+        at_work = dict(active)
+
+        def judge() -> Outlooks:
+            queued = [each for each in documents if each.id in at_work or each.status in _WAITING]
+            if not queued:
+                return self._plain_views(documents), None
+            queued.sort(key=lambda each: (each.id not in at_work, each.place))
+            characters = self._characters(documents)
+            works = [self._work(each, at_work, characters, pace, now_s) for each in queued]
+            slots = max(1, limit - self._ahead)
+            found, queue = forecast(works, pace, ages, limit=limit, slots=slots)
+            judged = {
+                each.id: _view(each, at_work.get(each.id), eta, self._spent(each), now_s)
+                for each, eta in zip(queued, found, strict=True)
+            }
+            plain = self._plain_views(documents)
+            return tuple(judged.get(view.document.id, view) for view in plain), queue
+
+        return judge
+
+    def _plain_views(self, documents: Sequence[Document]) -> tuple[DocumentView, ...]:
+        """Documents as views without an outlook; those that have not changed keep theirs."""
+        before = self._plain
+        self._plain = {
+            each.id: view
+            if (view := before.get(each.id)) is not None and view.document is each
+            else DocumentView(document=each, spent=self._spent(each))
+            for each in documents
+        }
+        return tuple(self._plain.values())
+
+    def _spent(self, document: Document) -> Spent:
+        return self._library.journal.spent.get(document.id, Spent())
+
+    def _work(
         self,
-        queued: Sequence[Document],
+        document: Document,
         active: Mapping[str, Progress],
         characters: float,
+        pace: Pace,
         now_s: float,
-    ) -> list[Work]:
-        pace, limit = self.pace(now_s), self._calls.limit
-        works = []
-        for each in queued:
-            chunks = self._chunks(each, characters)
-            if progress := active.get(each.id):
-                works.append(left_of(progress, chunks, pace, limit, now_s))
-            else:
-                guessed = not each.chunks_total
-                works.append(waiting(chunks, each.chunks_done, pace, limit, guessed=guessed))
-        return works
+    ) -> Work:
+        limit = self._calls.limit
+        chunks = self._chunks(document, characters)
+        if progress := active.get(document.id):
+            return left_of(progress, chunks, pace, limit, now_s)
+        guessed = not document.chunks_total
+        return waiting(chunks, document.chunks_done, pace, limit, guessed=guessed)
 
     def _characters(self, documents: Sequence[Document]) -> float:
         """How many characters a chunk of this library has."""
@@ -134,7 +184,11 @@ class Outlook:
 
 
 def _view(
-    document: Document, progress: Progress | None, eta: Estimate | None, now_s: float
+    document: Document,
+    progress: Progress | None,
+    eta: Estimate | None,
+    spent: Spent,
+    now_s: float,
 ) -> DocumentView:
     done, total = progress.steps if progress else (0, 0)
     return DocumentView(
@@ -146,6 +200,7 @@ def _view(
         eta_s=eta.likely_s if eta else None,
         eta_low_s=eta.low_s if eta else None,
         eta_high_s=eta.high_s if eta else None,
+        spent=spent,
     )
 
 

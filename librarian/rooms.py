@@ -17,7 +17,7 @@ from librarian.answers import Answers
 from librarian.assembly import open_engine
 from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
-from librarian.documents import Status
+from librarian.documents import Document, Status
 from librarian.engine import Engine
 from librarian.errors import EmbeddingMismatch, LibrarianError, ModelError, NotReady
 from librarian.health import LEAST_FREE_BYTES, LOOP_STALL_S, PACKAGES, Evidence, throughput, verdict
@@ -66,7 +66,7 @@ class Rooms:
         self._loaded: tuple[str, ...] | None = None  # models in the server's memory
         self._free = LEAST_FREE_BYTES
         self._lags: list[tuple[float, float]] = []
-        self._documents: tuple[DocumentView, ...] = ()
+        self._documents: tuple[Document, ...] = ()
         self._graph: Graph | None = None
         self._graph_version = ""
 
@@ -183,7 +183,9 @@ class Rooms:
             chunk_tokens=self.library.manifest.chunk_tokens,
             calls=calls,
             heard=indexing.hear,
+            edits=self.library.edits,
         ) as engine:
+            await engine.editing.settle()
             self.engine = engine
             self.answers = Answers(engine, calls, time.monotonic)
             self._trouble = None
@@ -218,15 +220,14 @@ class Rooms:
         while indexing is None or indexing.news.is_set():  # it may change while it is read
             if indexing is not None:
                 indexing.news = anyio.Event()
-            documents = await to_thread.run_sync(self.library.catalogue.all)
-            self._documents = tuple(DocumentView(document=each) for each in documents)
+            self._documents = await to_thread.run_sync(self.library.catalogue.all)
             if indexing is None:
                 break
-        views = self._documents
-        busy = indexing is not None and indexing.busy
-        queue = None
         if indexing is not None:
-            views, queue = indexing.views([view.document for view in views])
+            views, queue = await indexing.views(self._documents)
+        else:
+            views, queue = tuple(DocumentView(document=each) for each in self._documents), None
+        busy = indexing is not None and indexing.busy
         in_flight = calls.in_flight() if calls else ()
         waiting_for = calls.waiting_for if calls else None
         if isinstance(self._trouble, ModelError):  # the model that the library opens with is gone

@@ -8,6 +8,7 @@ from typing import Any
 from librarian.account import CallView, Minute
 from librarian.documents import Document, Phase, Status
 from librarian.estimates import Queue
+from librarian.journal import Spent
 from librarian.library import FileSize
 from librarian.models.protocol import ModelCard
 
@@ -24,6 +25,7 @@ class DocumentView:
     eta_s: float | None = None
     eta_low_s: float | None = None
     eta_high_s: float | None = None
+    spent: Spent = Spent()  #: of the model's work, for its chunks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

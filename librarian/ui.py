@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlencode
 
 import streamlit as st
 
+from librarian.answers import pieces
 from librarian.app import Librarian
+from librarian.conversations import safe_markdown
 from librarian.documents import Phase, Status
 from librarian.errors import LibrarianError
 from librarian.estimates import between, sentence
+from librarian.evidence import Passage
 from librarian.registry import PROCESS
 from librarian.snapshot import DocumentView, Snapshot
 
@@ -126,9 +130,26 @@ def row(view: DocumentView) -> dict[str, object]:
         "size": size(document.bytes),
         "elapsed": span(document.elapsed_s) if document.elapsed_s else "",
         "left": between(view.eta_s, view.eta_low_s, view.eta_high_s),
+        "model time": span(view.spent.model_s) if view.spent.calls else "",
+        "tokens": rounded(view.spent.prompt_tokens + view.spent.output_tokens)
+        if view.spent.calls
+        else "",
         "error": document.error or "; ".join(document.warnings),
         "actions": _actions(view),
     }
+
+
+def rows(
+    views: Sequence[DocumentView], before: dict[str, tuple[DocumentView, dict[str, object]]]
+) -> list[dict[str, object]]:
+    """The table of documents; `before` keeps the lines of those that have not changed."""
+    made = {}
+    for view in views:
+        known = before.get(view.document.id)
+        made[view.document.id] = known if known and known[0] is view else (view, row(view))
+    before.clear()
+    before.update(made)
+    return [line for _, line in made.values()]
 
 
 def reader(snapshot: Snapshot) -> str:
@@ -167,24 +188,28 @@ def ago(moment: float) -> str:
 def _actions(view: DocumentView) -> list[str]:
     match view.document.status:
         case Status.PENDING:
-            return ["Next", "Last", "Pause", "Delete"]
+            return ["Next", "Last", "Pause", "Open", "Delete"]
         case Status.PROCESSING:
-            return ["Pause", "Delete"]
+            return ["Pause", "Open", "Delete"]
         case Status.PROCESSED if view.document.warnings:
-            return ["Retry", "Delete"]
+            return ["Open", "Retry", "Delete"]
         case Status.FAILED:
-            return ["Retry", "Delete"]
+            return ["Retry", "Open", "Delete"]
         case Status.PAUSED:
-            return ["Resume", "Delete"]
-    return ["Delete"]
+            return ["Resume", "Open", "Delete"]
+    return ["Open", "Delete"]
 
 
-def answer_markdown(text: str) -> str:
+def answer_markdown(text: str, sources: tuple[Passage, ...] = ()) -> str:
     """A model's answer as Markdown without what could load or hide something.
 
-    Streamlit shows HTML in Markdown as text; images, links and its own directives are undone here.
+    Its only links are ours: from the number of a source to the passage in its document.
     """
-    safe = re.sub(r"!\[", "!\\[", text)
-    safe = re.sub(r"\]\(", "]\\(", safe)
-    safe = re.sub(r"(?<!\\):(?=[a-z-]+\[|material/)", "\\:", safe)
-    return safe.replace("$", "\\$").replace("<", "\\<")
+    shown = []
+    for piece in pieces(text, sources):
+        if isinstance(piece, Passage):
+            address = f"/document?{urlencode({'chunk': piece.chunk})}"
+            shown.append(f"[\\[{piece.number}\\]]({address})")
+        else:
+            shown.append(safe_markdown(piece))
+    return "".join(shown)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from librarian.documents import Status
+from librarian.documents import Document, Status
+from librarian.estimates import Queue, sentence
 from librarian.library import Library
 from librarian.logbook import loop_errors
 from librarian.snapshot import Snapshot
@@ -25,10 +26,24 @@ class Row:
     value: str
     target: str
     passed: bool
+    why: str = ""  #: the sum behind the value, and what would reach the target
+
+
+def slowest_of(documents: Sequence[Document], seconds: Mapping[str, float]) -> Document | None:
+    """The document that took longest, or the longest one while none has been read."""
+    if read := [each for each in documents if each.id in seconds]:
+        return max(read, key=lambda each: seconds[each.id])
+    return max(documents, key=lambda each: each.characters, default=None)
+
+
+def arithmetic(document: Document, queue: Queue) -> str:
+    """What reading a document anew would take, as a sum, and what would make it quick enough."""
+    said = sentence(queue)
+    return f"{document.name}: {said[:1].lower()}{said[1:]}" if said else ""
 
 
 def success_table(
-    library: Library, snapshot: Snapshot, seconds: Mapping[str, float]
+    library: Library, snapshot: Snapshot, seconds: Mapping[str, float], why_slow: str = ""
 ) -> tuple[Row, ...]:
     """The rows for a library; `seconds` are LightRAG's own, by document. It reads the log."""
     total = len(snapshot.documents)
@@ -51,6 +66,7 @@ def success_table(
             value=f"{slowest:.0f} s" if seconds else "none yet",
             target="under 180 s",
             passed=bool(seconds) and slowest < FILE_SECONDS,
+            why=why_slow,
         ),
     )
 

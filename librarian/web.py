@@ -35,7 +35,8 @@ from librarian.settings import is_local
 from librarian.snapshot import as_json
 from librarian.views import GraphRequest
 
-GRAPH_POLICY = "sandbox allow-scripts"  # an origin of its own: a script in it cannot reach the app
+# An origin of its own: a script in it cannot reach the app, but may hand out a picture.
+GRAPH_POLICY = "sandbox allow-scripts allow-downloads"
 _STATUS = {
     Outcome.ACCEPTED: 202,
     Outcome.DUPLICATE: 202,
@@ -121,16 +122,7 @@ async def health(_: Request, librarian: Librarian) -> Response:
 
 async def graph_view(request: Request, librarian: Librarian) -> Response:
     """`GET /graph-view`: a page with a picture of the graph, for a frame."""
-    asked = request.query_params
-    view = GraphRequest(
-        centre=asked.get("centre") or None,
-        depth=_number(asked.get("depth"), 2, 1, 6),
-        limit=_number(asked.get("limit"), 300, 10, 5000),
-        types=frozenset(asked.getlist("type")),
-        documents=frozenset(asked.getlist("document")),
-        colour_by=asked.get("colour", "type"),
-        dark=asked.get("dark") == "1",
-    )
+    view = GraphRequest.read(request.query_params.multi_items())
     page = await to_thread.run_sync(librarian.graph_page, view)
     headers = {"Content-Security-Policy": GRAPH_POLICY, "Cache-Control": "no-store"}
     return HTMLResponse(page.encode("utf-8", "replace"), headers=headers)
@@ -142,7 +134,26 @@ async def do(request: Request, librarian: Librarian) -> Response:
     body = await _json_body(request, librarian.settings.max_body_bytes)
     if verb not in VERBS:
         raise BadRequest(f"There is no {verb!r}.")
+    if verb == "ask":
+        return await ask(request, librarian, body)
     return JSONResponse(await to_thread.run_sync(VERBS[verb], librarian, body))
+
+
+async def ask(request: Request, librarian: Librarian, body: dict[str, Any]) -> Response:
+    """`POST /api/do/ask`: an answer; the model's work on it ends when nobody waits any more."""
+    stream = librarian.ask(_text(body, "question"), str(body.get("mode") or "mix"))
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stream.stop()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return JSONResponse(asdict(await to_thread.run_sync(lambda: stream.answer)))
+    finally:
+        watching.cancel()
+        stream.stop()
 
 
 def checks_json(report: Report) -> dict[str, Any]:
@@ -297,7 +308,3 @@ def _text(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise BadRequest(f'The JSON object needs a string "{name}".')
     return value
-
-
-def _number(text: str | None, default: int, low: int, high: int) -> int:
-    return max(low, min(high, int(text))) if text and text.isdigit() else default

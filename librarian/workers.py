@@ -28,7 +28,8 @@ POLL_S = 0.1
 MEMORY_EVERY = 2  # polls
 _ADDRESSES = 4  # times the memory: what a program maps and never touches
 _ANSWER_BYTES = 6 * TEXT_BYTES + (1 << 20)  # JSON writes a Russian letter in six
-Watch = Callable[[float], None]
+Watch = Callable[[float], None]  #: told the seconds that a conversion has taken
+WatchFile = Callable[[str, float], None]  #: the same of several files, with the name first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,222 @@
-"""Graph: the entities of the library and how they hang together."""
+"""Graph: the entities of the library, how they hang together, and the text they came from."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from librarian import ui
+from librarian import ui, ui_graph
+from librarian.exports import to_csv, to_graphml, to_html
+from librarian.knowledge import Entity, Graph, Relation
+from librarian.views import GraphRequest, without_choices
+
+HEIGHT = 680
+PASSAGES = 20
+NEIGHBOURS = 24
+LIMITS = [50, 100, 200, 300, 500, 1000, 2000, 5000]
+MARKED = ("selected", "edge")
 
 librarian = ui.get_librarian()
 snapshot = librarian.snapshot()
+params = st.query_params
+view = GraphRequest.read((key, value) for key in params for value in params.get_all(key))
+edge = tuple(params.get_all("edge"))
+selected = "" if edge else params.get("selected", params.get("find", ""))
+
+
+def go(request: GraphRequest, **mark: str | list[str]) -> None:
+    """Writes a view into the address, which is all that the page knows."""
+    kept = {key: params.get_all(key) for key in MARKED if key in params}
+    params.from_dict(replace(request, dark=False).address() | (mark or kept))
+
+
+def hear(click: ui_graph.Click) -> None:
+    if click.kind == "select":
+        go(view, selected=click.names[0])
+    elif click.kind == "edge":
+        go(view, edge=list(click.names))
+    else:
+        go(replace(view, opened=view.opened | set(click.names)))
+
+
+def centre_on(name: str) -> None:
+    look = without_choices(view)
+    go(replace(look, centre=name, depth=1, limit=view.limit), selected=name)
+
+
+def way_to(name: str) -> None:
+    go(replace(without_choices(view), ends=(selected, name)), selected=selected)
+
+
+def changed(field: str, key: str, cast: Callable[[Any], Any]) -> None:
+    go(replace(view, **{field: cast(st.session_state[key])}))
+
+
+def control(make: Callable[..., Any], label: str, field: str, *args: Any, **more: Any) -> None:
+    """A widget over a field of the view; another value in the address makes it another widget."""
+    cast = more.pop("cast", lambda value: value)
+    key = f"{field}-{hash(getattr(view, field))}"
+    make(label, *args, key=key, on_change=changed, args=(field, key, cast), **more)
+
+
+def controls(graph: Graph) -> None:
+    types = sorted({entity.type for entity in graph.entities} | view.types)
+    documents = sorted({one.document.name for one in snapshot.documents} | view.documents)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if view.centre:
+            control(st.slider, "Depth", "depth", 1, 6, view.depth)
+        limits = sorted({*LIMITS, view.limit})
+        control(st.select_slider, "Most nodes", "limit", limits, view.limit)
+        colours = ["type", "community"]
+        control(
+            st.segmented_control, "Colour by", "colour_by", colours, default=view.colour_by,
+            cast=lambda value: value or "type",
+        )  # fmt: skip
+        with st.popover("Filters", icon=":material/filter_alt:"):
+            control(st.multiselect, "Types", "types", types, sorted(view.types), cast=frozenset)
+            control(
+                st.multiselect, "Documents", "documents", documents, sorted(view.documents),
+                cast=frozenset,
+            )  # fmt: skip
+            control(st.number_input, "Least degree", "least_degree", 0, 10_000, view.least_degree)
+            control(
+                st.number_input, "Least weight", "least_weight", 0.0, 1e6, float(view.least_weight)
+            )
+            control(st.toggle, "The best-connected core, not the map", "core", view.core)
+        for name in sorted(view.hidden):
+            st.button(
+                f"Show {short(name)} again", icon=":material/undo:", key=f"show-{name}",
+                on_click=go, args=(replace(view, hidden=view.hidden - {name}),),
+            )  # fmt: skip
+        if view.opened:
+            shut = replace(view, opened=frozenset())
+            st.button("Close the communities", on_click=go, args=(shut,))
+        if not view.whole or view.hidden or view.expanded or view.types or view.documents:
+            st.button(
+                "Whole graph", icon=":material/public:", on_click=go, args=(without_choices(view),)
+            )
+
+
+def short(name: str) -> str:
+    return ui.plain(name if len(name) <= 50 else f"{name[:49]}…") or "(no name)"
+
+
+def entity_panel(entity: Entity, graph: Graph) -> None:
+    name = entity.name
+    links = [one for one in graph.relations if name in (one.source, one.target)]
+    links.sort(key=lambda one: -one.weight)
+    st.subheader(short(name))
+    st.caption(
+        f"{ui.plain(entity.type or 'unknown')} · {ui.many(len(links), 'relation')} · "
+        f"{ui.plain(', '.join(entity.documents))}"
+    )
+    with st.container(horizontal=True):
+        st.button("Centre", icon=":material/center_focus_strong:", on_click=centre_on, args=(name,))
+        more = replace(view, expanded=view.expanded | {name})
+        st.button("Expand", icon=":material/open_in_full:", on_click=go, args=(more,))
+        less = replace(
+            view,
+            hidden=view.hidden | {name},
+            expanded=view.expanded - {name},
+            centre=None if view.centre == name else view.centre,
+        )
+        st.button(
+            "Hide", icon=":material/visibility_off:", on_click=go, args=(less,),
+            kwargs={"selected": []},
+        )  # fmt: skip
+        if st.button("Ask", icon=":material/forum:"):
+            st.switch_page("ask.py", query_params={"about": name})
+        if st.button("Mend", icon=":material/healing:"):
+            st.switch_page("mend.py", query_params={"entity": name})
+    st.markdown(ui_graph.marked(entity.description, [name]))
+    if links:
+        st.caption("Related")
+        with st.container(horizontal=True, gap="small"):
+            for at, link in enumerate(links[:NEIGHBOURS]):
+                other = link.target if link.source == name else link.source
+                st.button(
+                    short(other), key=f"near-{at}", on_click=go, args=(view,),
+                    kwargs={"selected": other},
+                )  # fmt: skip
+        if len(links) > NEIGHBOURS:
+            st.caption(f"and {len(links) - NEIGHBOURS:,} more: centre on it to see them")
+    searcher("Path to", "path-end", way_to)
+    passages(entity.chunks, [name])
+
+
+def edge_panel(link: Relation) -> None:
+    st.subheader(f"{short(link.source)} — {short(link.target)}")
+    st.caption(
+        f"weight {link.weight:g} · {ui.plain(link.keywords or 'no keywords')} · "
+        f"{ui.plain(', '.join(link.documents))}"
+    )
+    with st.container(horizontal=True):
+        for at, end in enumerate((link.source, link.target)):
+            st.button(
+                short(end), key=f"end-{at}", on_click=go, args=(view,), kwargs={"selected": end}
+            )
+    st.markdown(ui_graph.marked(link.description, [link.source, link.target]))
+    passages(link.chunks, [link.source, link.target])
+
+
+def passages(chunks: tuple[str, ...], names: list[str]) -> None:
+    shown = librarian.passages(chunks[:PASSAGES])
+    st.caption(f"Found in {ui.many(len(chunks), 'passage')}")
+    for chunk, text in shown.items():
+        with st.container(border=True):
+            st.markdown(ui_graph.marked(text, names))
+            st.page_link(
+                "document.py", label="In its document", icon=":material/article:",
+                query_params={"chunk": chunk},
+            )  # fmt: skip
+    if len(chunks) > PASSAGES:
+        st.caption(f"and {len(chunks) - PASSAGES:,} more passages")
+
+
+@st.fragment
+def searcher(label: str, key: str, chosen: Callable[[str], None]) -> None:
+    def choose(name: str) -> None:
+        chosen(name)
+        st.session_state["chosen-anew"] = True
+
+    ui_graph.finder(
+        label, key=key, search=lambda text: librarian.find_entities(text, 12), chosen=choose,
+        placeholder="Part of a name, in any case",
+    )  # fmt: skip
+    if st.session_state.pop("chosen-anew", False):
+        st.rerun()
+
+
+def downloads(graph: Graph) -> None:
+    with st.popover("Export", icon=":material/download:"):
+        whole = st.toggle("The whole graph, not only what is shown")
+
+        def chosen() -> Graph:
+            return graph if whole else librarian.graph_part(view)
+
+        st.download_button("HTML, one file", lambda: to_html(chosen()), "graph.html")
+        st.download_button("GraphML", lambda: to_graphml(chosen()), "graph.graphml")
+        st.download_button("Entities, CSV", lambda: to_csv(chosen())[0], "entities.csv")
+        st.download_button("Relations, CSV", lambda: to_csv(chosen())[1], "relations.csv")
+        st.caption("PNG: the button with the arrow in the picture saves what it shows.")
+
+
+def panel(graph: Graph) -> None:
+    entity = next((one for one in graph.entities if one.name == selected), None)
+    link = next((one for one in graph.relations if set(edge) == {one.source, one.target}), None)
+    if link:
+        edge_panel(link)
+    elif entity:
+        entity_panel(entity, graph)
+    else:
+        st.caption(
+            "Click a node or a line to read about it and see the passages it was found in. "
+            "A large circle is a community: a click opens it."
+        )
+
+
 st.title("Graph")
 ui.banners(snapshot)
 if not snapshot.ready:
@@ -20,38 +229,18 @@ with ui.told():
             icon=":material/hub:",
         )
         st.stop()
-
-    def find(text: str) -> list[str]:
-        return list(librarian.find_entities(text, 30)) if text else []
-
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        looked_for = st.text_input(
-            "Find an entity", placeholder="Part of a name", key="find", bind="query-params"
+    searcher("Find an entity", "finder", centre_on)
+    controls(graph)
+    picture, beside = st.columns([13, 7])
+    with picture:
+        dark = replace(view, dark=st.context.theme.type == "dark")
+        address = urlencode(dark.address() | {"v": snapshot.graph_version}, doseq=True)
+        ui_graph.frame(f"/graph-view?{address}", height=HEIGHT, selected=selected, heard=hear)
+    with beside, st.container(height=HEIGHT, border=False):
+        panel(graph)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f"{len(graph.entities):,} entities and {len(graph.relations):,} relations in the "
+            "library. The address of this page is this view: copy it to share it."
         )
-        found = find(looked_for)
-        centre = st.selectbox(
-            "Centre",
-            found,
-            index=0 if found else None,
-            placeholder="The best-connected entities" if not looked_for else "Nothing like that",
-            disabled=not found,
-        )
-        depth = st.slider("Depth", 1, 4, 1, disabled=centre is None)
-        limit = st.select_slider("Most nodes", [50, 100, 200, 300, 500, 1000], 200)
-        colour = st.segmented_control("Colour by", ["type", "community"], default="type")
-    params = {
-        "limit": limit,
-        "depth": depth,
-        "colour": colour or "type",
-        "v": snapshot.graph_version,
-    }
-    if centre:
-        params["centre"] = centre
-    if st.context.theme.type == "dark":
-        params["dark"] = "1"
-    st.caption(
-        f"{len(graph.entities):,} entities and {len(graph.relations):,} relations in the library"
-        + (f"; shown: the neighbourhood of {ui.plain(centre)}" if centre else "")
-        + ". Drag to move, scroll to zoom, point at a node to read about it."
-    )
-    st.iframe(f"/graph-view?{urlencode(params)}", height=680)
+        downloads(graph)

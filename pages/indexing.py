@@ -7,6 +7,28 @@ from librarian.documents import Status
 from librarian.snapshot import Snapshot
 
 MOST = 32  # calls at once
+# What a window of 1280 pixels shows without scrolling comes first.
+BUSY = (
+    "name", "state", "progress", "left", "actions", "chunks", "entities", "relations", "elapsed",
+    "model time", "tokens", "error", "size", "saved",
+)  # fmt: skip
+CALM = (
+    "name", "state", "entities", "relations", "actions", "error", "chunks", "elapsed",
+    "model time", "tokens", "size", "saved",
+)  # fmt: skip
+# As a specification: st.bar_chart makes and checks it anew at each refresh, a third of its time.
+LAST_HOUR = {
+    "mark": {"type": "bar", "tooltip": True},
+    "encoding": {
+        "x": {
+            "field": "ago",
+            "type": "ordinal",
+            "title": "minutes ago",
+            "axis": {"labelAngle": 0, "labelOverlap": True},
+        },
+        "y": {"field": "chunks", "type": "quantitative", "title": "chunks"},
+    },
+}
 
 librarian = ui.get_librarian()
 st.title("Indexing")
@@ -34,6 +56,8 @@ def act() -> None:
                 librarian.move_last(doc)
             case "Delete":
                 st.session_state.deleting = doc
+            case "Open":
+                st.session_state.opening = doc
 
 
 @st.dialog("Delete this document?")
@@ -53,6 +77,10 @@ def confirm(doc: str, name: str) -> None:
 
 @st.fragment(run_every=ui.FAST if waiting else ui.CALM)
 def live() -> None:
+    if doc := st.session_state.pop("opening", None):
+        st.switch_page("document.py", query_params={"doc": doc})
+    if "deleting" in st.session_state:
+        st.rerun()  # a click runs this fragment only; the question is asked by the whole page
     snapshot = librarian.snapshot()
     busy = snapshot.busy or snapshot.count(Status.PENDING) > 0
     if busy != waiting:
@@ -93,7 +121,7 @@ def _documents(snapshot: Snapshot) -> None:
     st.session_state.shown = [view.document.id for view in views]
     config = st.column_config
     st.dataframe(
-        [ui.row(view) for view in views],
+        ui.rows(views, st.session_state.setdefault("rows", {})),
         key="documents",
         hide_index=True,
         placeholder="",
@@ -109,17 +137,16 @@ def _documents(snapshot: Snapshot) -> None:
             "entities": config.NumberColumn("Entities", format="localized", width=75),
             "relations": config.NumberColumn("Relations", format="localized", width=75),
             "elapsed": config.TextColumn("Elapsed", width=95),
+            "model time": config.TextColumn("Model time", width=95),
+            "tokens": config.TextColumn("Tokens", width=75),
             "error": config.TextColumn("Remarks", width=260),
             "size": config.TextColumn("Size", width=80),
             "saved": config.NumberColumn(
                 "Saved", help="Chunks whose answers were already paid for", width=70
             ),
         },
-        column_order=(
-            "name", "state", "progress", "left", "actions", "chunks", "entities", "relations",
-            "elapsed", "error", "size", "saved",
-        ),
-    )  # fmt: skip
+        column_order=BUSY if any(view.phase or view.eta_s for view in views) else CALM,
+    )
 
 
 def _calls(snapshot: Snapshot) -> None:
@@ -157,12 +184,8 @@ def _calls(snapshot: Snapshot) -> None:
         now = int(snapshot.beat_s // 60)
         ended = {now - minute.number: minute.chunks for minute in snapshot.minutes}
         st.caption("Chunks read in each minute of the last hour, by minutes ago")
-        st.bar_chart(
-            {"minutes ago": list(range(60)), "chunks": [ended.get(ago, 0) for ago in range(60)]},
-            x="minutes ago",
-            y="chunks",
-            height=160,
-        )
+        read = [{"ago": ago, "chunks": ended.get(ago, 0)} for ago in range(60)]
+        st.vega_lite_chart(read, LAST_HOUR, height=160, key="hour")
     else:
         st.caption("No call has ended yet.")
 
@@ -183,7 +206,7 @@ def _files(snapshot: Snapshot) -> None:
     st.dataframe(rows, key="files", hide_index=True)
 
 
-live()
 if doc := st.session_state.pop("deleting", None):
     name = next((v.document.name for v in first.documents if v.document.id == doc), doc)
     confirm(doc, name)
+live()

@@ -14,6 +14,7 @@ page = st.navigation(
         st.Page("document.py", title="Document", icon=":material/article:"),
         st.Page("indexing.py", title="Indexing", icon=":material/monitoring:"),
         st.Page("graph.py", title="Graph", icon=":material/hub:"),
+        st.Page("mend.py", title="Mend", icon=":material/healing:"),
         st.Page("ask.py", title="Ask", icon=":material/forum:"),
         st.Page("system.py", title="System", icon=":material/build:"),
     ]

@@ -114,6 +114,7 @@ with st.container(horizontal=True):
 
 st.subheader("Success table")
 with ui.told():
+    success = librarian.verify()
     st.dataframe(
         [
             {
@@ -121,12 +122,16 @@ with ui.told():
                 "what": row.name,
                 "now": row.value,
                 "target": row.target,
+                "verdict": "pass" if row.passed else "fail",
             }
-            for row in librarian.verify()
+            for row in success
         ],
         hide_index=True,
         key="success",
     )
+    for row in success:
+        if row.why:
+            st.caption(f":material/calculate: {ui.plain(row.why)}")
 
 st.subheader("Settings in force")
 settings = librarian.settings

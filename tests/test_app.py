@@ -493,6 +493,28 @@ def test_a_question_can_be_stopped_and_the_server_is_free_again(
     assert server.calls[-1].outcome == "disconnected"
 
 
+def test_what_was_heard_of_a_stopped_answer_is_kept_with_its_evidence(
+    server: OllamaServer, opened: Opened, tmp_path: Path
+) -> None:
+    librarian = opened(with_ollama(server, tmp_path))
+    librarian.add_text("engine.txt", ENGINE_EN)
+    until_processed(librarian, "engine.txt")
+    server.latency_s = 60.0
+    stream = librarian.ask("Who designed the Analytical Engine?", "naive")
+    heard = ""
+    for piece in stream.beats(0.05):
+        heard += piece
+        if heard.strip():
+            break
+    stream.stop()
+    until(lambda: server.in_flight == 0, "the server to be free")
+    partial = stream.partial()
+    assert partial is not None
+    assert partial.stopped
+    assert partial.text.startswith(heard.strip()[:4])
+    assert partial.sources[0].document == "engine.txt"
+
+
 @pytest.mark.parametrize("role", ["keyword", "query"])
 def test_closing_ends_a_question_that_is_being_answered(
     server: OllamaServer, tmp_path: Path, role: str

@@ -625,3 +625,36 @@ async def test_the_account_of_a_minute() -> None:
     await calls.complete(prompt("three"), Ticket())
     found = [(m.number, m.chunks, m.calls, m.output_tokens) for m in calls.account.minutes]
     assert found == [(1, 1, 2, 6), (2, 1, 1, 3)]
+
+
+class SlowToEmbed(ScriptedModel):
+    """Embeds nothing until it is let; a person's words at once."""
+
+    def __init__(self, *script: str | ModelError | anyio.Event) -> None:
+        super().__init__(*script)
+        self.let = anyio.Event()
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        if "question" not in texts:
+            await self.let.wait()
+        return await super().embed(texts)
+
+
+async def test_a_question_waits_for_nothing_of_a_book() -> None:
+    held = anyio.Event()
+    model = SlowToEmbed(held, held)
+    calls = Calls(model, limit=2)
+    async with anyio.create_task_group() as tasks:
+        for text in ("chunk 1", "chunk 2", "chunk 3"):
+            prompt = Prompt(messages=(Message(role="user", content=text),), role=Role.EXTRACT)
+            tasks.start_soon(calls.complete, prompt, Ticket(document="book"))
+            tasks.start_soon(calls.embed, [text])
+        await anyio.wait_all_tasks_blocked()
+        assert model.asked == ["chunk 1", "chunk 2"]
+        for role in (Role.KEYWORD, Role.QUERY):
+            asked = Prompt(messages=(Message(role="user", content=role.value),), role=role)
+            assert (await calls.complete(asked, Ticket())).text == f"answer to {role.value}"
+        assert len(await calls.embed(["question"], person=True)) == 1
+        assert not held.is_set()
+        held.set()
+        model.let.set()

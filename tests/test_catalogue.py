@@ -107,6 +107,18 @@ def test_a_removed_document_is_to_be_forgotten_until_it_is(catalogue: Catalogue)
     assert catalogue.deletions() == ()
 
 
+def test_a_removed_document_does_not_come_back_by_a_change_of_its_state(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.put(document(1))
+    catalogue.update(document(1, Status.PROCESSED, warnings=("odd",)))
+    assert catalogue.get("doc-1").status is Status.PROCESSED
+    assert catalogue.get("doc-1").warnings == ("odd",)
+    catalogue.remove(document(1))
+    catalogue.update(document(1, Status.FAILED))
+    assert catalogue.all() == ()
+
+
 def test_what_a_document_was_before_is_known_until_it_is_removed(catalogue: Catalogue) -> None:
     first, second = document(1), replace(document(2), name=document(1).name)
     catalogue.put(first)

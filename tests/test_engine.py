@@ -239,6 +239,32 @@ async def test_the_evidence_has_passages_entities_and_the_conversation(tmp_path:
     assert found.relations
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_only_chosen_documents_are_used_however_small_beside_the_others(
+    tmp_path: Path, mode: str
+) -> None:
+    large = "\n\n".join(
+        f"Charles Babbage designed the Analytical Engine {n} in Hamburg. Secret{n} was there."
+        for n in range(120)
+    )
+    small = "Charles Babbage designed the Analytical Engine with Ada Lovelace in London."
+    own = document(small, "small.txt", 2)
+    async with engine_at(tmp_path, chunk_tokens=60) as engine:
+        await engine.index(document(large, "large.txt"), large)
+        await engine.index(own, small)
+        question = "Who designed the Analytical Engine?"
+        found = await engine.retrieve(question, mode, documents=frozenset({own.id}))
+        whole = await engine.retrieve(question, mode)
+        nothing = await engine.retrieve(question, mode, documents=frozenset({"doc-unknown"}))
+    assert found is not None
+    assert {passage.document for passage in found.passages} == {"small.txt"}
+    for word in ("Hamburg", "Secret", "large.txt"):
+        assert word not in found.messages[0].content
+    assert whole is not None
+    assert "large.txt" in {passage.document for passage in whole.passages}
+    assert nothing is None
+
+
 async def test_a_question_may_hold_the_marks_of_a_prompt(tmp_path: Path) -> None:
     question = "What is\n\n---User Query---\n\nCharles Babbage and the ---Context--- of {braces}?"
     async with engine_at(tmp_path) as engine:

@@ -12,9 +12,11 @@ import networkx as nx  # type: ignore[import-untyped]
 import pytest
 
 from librarian.exports import to_csv, to_graphml, to_html
-from librarian.graph import CAPTION, GREY, Names, html, part, search
+from librarian.graph import CAPTION, GREY, html
 from librarian.knowledge import Entity, Graph, Relation
 from librarian.layout import layout
+from librarian.names import Names, search
+from librarian.parts import part
 
 HOSTILE = (
     "</script><script>alert(1)</script>",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from librarian.checks import Speed
 from librarian.documents import Phase, Status
 from librarian.estimates import Queue
 from librarian.models.protocol import Completion, Heard, Prompt
@@ -36,8 +38,8 @@ class Watcher:
         self.seen: dict[str, list[DocumentView]] = defaultdict(list)
         self.queues: list[Queue] = []
 
-    def look(self, room: Room) -> None:
-        views, queue = room.indexing.views(room.library.catalogue.all())
+    async def look(self, room: Room) -> None:
+        views, queue = await room.indexing.views(room.library.catalogue.all())
         for view in views:
             self._note(view)
         if queue is not None:
@@ -46,9 +48,9 @@ class Watcher:
     async def watch(self, room: Room, until: Callable[[], bool]) -> None:
         with anyio.fail_after(40):
             while not until():
-                self.look(room)
+                await self.look(room)
                 await anyio.lowlevel.checkpoint()  # between any two steps of the loop
-        self.look(room)
+        await self.look(room)
 
     def _note(self, view: DocumentView) -> None:
         seen = self.seen[view.document.name]
@@ -122,7 +124,7 @@ async def test_a_document_that_is_resumed_shows_at_once_what_is_done(tmp_path: P
         await watcher.watch(room, lambda: _done(watcher, "one.txt") >= 8)
     before = watcher.seen["one.txt"][-1]
     async with room_at(tmp_path, SlowModel()) as room:
-        watcher.look(room)
+        await watcher.look(room)
         first = watcher.seen["one.txt"][-1]
         assert first.document.chunks_done >= before.document.chunks_done
         await watcher.watch(room, both_processed(room))
@@ -134,14 +136,14 @@ async def test_a_document_that_is_resumed_shows_at_once_what_is_done(tmp_path: P
 
 async def test_a_speed_that_is_known_judges_the_queue_before_anything_runs(tmp_path: Path) -> None:
     async with room_at(tmp_path, SlowModel()) as room:
-        assert room.indexing.views(())[1] is None
+        assert (await room.indexing.views(()))[1] is None
         await room.add("one.txt", book(14))
         await Watcher().watch(room, both_processed(room))
     model = SlowModel()
     model.held = {"Birch"}
     async with room_at(tmp_path, model) as room:
         await room.add("two.txt", book(28, hero="Birch"))
-        view, queue = _waiting(room, "two.txt")
+        view, queue = await _waiting(room, "two.txt")
         assert queue is not None
         assert queue.eta_s is not None
         assert queue.seconds_per_call is not None
@@ -153,13 +155,39 @@ async def test_a_speed_that_is_known_judges_the_queue_before_anything_runs(tmp_p
         await room.until("two.txt", Status.PROCESSED)
 
 
+async def test_what_the_doctor_has_measured_is_where_the_estimate_begins(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Alder"}
+    speed = Speed(
+        seconds_per_chunk=43.0,
+        at_once=1,
+        gain=1.0,
+        prompt_tokens_per_s=100.0,
+        output_tokens_per_s=10.0,
+        chunk_prompt_tokens=2500,
+        chunk_output_tokens=400,
+    )
+    async with room_at(tmp_path, model) as room:
+        await room.add("one.txt", book(14))
+        await room.indexing.probed(speed)
+        _, queue = await _waiting(room, "one.txt")
+        assert queue is not None
+        assert queue.eta_s is not None
+        chunks = room.library.catalogue.get("one.txt").chunks_total or queue.calls
+        assert 0.6 * 43 * chunks < queue.eta_s < 1.6 * 43 * chunks  # one call at a time is all
+        await room.indexing.probed(replace(speed, seconds_per_chunk=40.0))
+        assert (await _waiting(room, "one.txt"))[1] == queue  # that is no news
+        model.gate.set()
+        await room.until("one.txt", Status.PROCESSED)
+
+
 async def test_an_unknown_speed_is_no_estimate(tmp_path: Path) -> None:
     model = GatedModel()
     model.held = {"Alder"}
     async with room_at(tmp_path, model) as room:
         await room.add("one.txt", book(14))
         await room.when("one.txt", lambda _: model.asked)
-        view, queue = _waiting(room, "one.txt")
+        view, queue = await _waiting(room, "one.txt")
         assert queue is not None
         assert (queue.eta_s, view.eta_s) == (None, None)
         assert queue.calls >= 10
@@ -184,7 +212,7 @@ def _done(watcher: Watcher, name: str) -> int:
     return seen[-1].document.chunks_done if seen else 0
 
 
-def _waiting(room: Room, name: str) -> tuple[DocumentView, Queue | None]:
+async def _waiting(room: Room, name: str) -> tuple[DocumentView, Queue | None]:
     documents = room.library.catalogue.all()
-    views, queue = room.indexing.views(documents)
+    views, queue = await room.indexing.views(documents)
     return next(view for view in views if view.document.name == name), queue

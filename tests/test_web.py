@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 
 from librarian.app import Librarian
@@ -14,6 +20,7 @@ from librarian.errors import LibrarianError, NotReady
 from librarian.settings import Settings
 from librarian.web import routes
 from tests.conftest import Opened, until
+from tests.ollama_server import OllamaServer
 
 with warnings.catch_warnings():  # Starlette would rather have httpx2
     warnings.simplefilter("ignore")
@@ -197,7 +204,9 @@ def test_the_graph_is_shown_in_a_sandbox_and_runs_no_script_of_a_name(client: Te
     for query in ({}, {"centre": HOSTILE}, {"centre": "Ada Lovelace", "depth": "99", "limit": "x"}):
         response = client.get("/graph-view", params=query)
         assert response.status_code == 200
-        assert response.headers["content-security-policy"] == "sandbox allow-scripts"
+        assert (
+            response.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
+        )
         assert "<script>alert(1)" not in response.text
         assert "</textarea>" not in response.text
 
@@ -257,3 +266,35 @@ def test_a_library_that_is_not_open_is_named_on_every_route() -> None:
         assert response.status_code == 503
         assert response.json()["error"] == str(NotReady())
     assert issubclass(NotReady, LibrarianError)
+
+
+@contextmanager
+def served(librarian: Librarian) -> Iterator[str]:
+    """The routes behind a real server, which can tell that a client has gone."""
+    config = uvicorn.Config(Starlette(routes=routes(lambda: librarian)), log_level="error")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join(20)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_ends_at_the_model(
+    server: OllamaServer, opened: Opened, tmp_path: Path
+) -> None:
+    librarian = opened(
+        Settings.from_env({}, home=tmp_path / "library", backend="ollama", ollama_host=server.url)
+    )
+    until_processed(client_of(librarian), insert(client_of(librarian), TEXT, name="ada.txt"))
+    server.latency_s = 60.0
+    with served(librarian) as address:
+        body = {"question": "What did Ada Lovelace write?", "mode": "naive"}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/api/do/ask", json=body, timeout=3, trust_env=False)
+        until(lambda: server.in_flight == 0, "the server to be free")
+        outcomes = [call.outcome for call in server.calls if call.role == "query"]
+        assert outcomes == ["disconnected"]

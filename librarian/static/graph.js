@@ -88,7 +88,7 @@
     for (const { node, at, x, y, dot } of spots) {
       if (drawn > MOST_LABELS) break;
       const strong = node.id === first;
-      if (!chosen && dot < SMALLEST_DOT) break;
+      if (!chosen && dot < SMALLEST_DOT && node.opens === undefined) break;
       const pixels = strong ? 14 : Math.max(10.5, Math.min(15, 8.5 + dot * 0.28));
       const half = (labelWidth(ctx, node, strong) * pixels) / 2 + 4, up = pixels * 0.68;
       const away = dot + up + 1.5, aside = dot + half + 1.5;
@@ -179,7 +179,8 @@
   function describe(target, node) {
     const count = links.get(node.id).length;
     const meta = make("div", "meta");
-    meta.append(dot(node), node.kind + " · " + count + (count === 1 ? " relation" : " relations"));
+    if (node.opens !== undefined) meta.append(dot(node), node.kind + " · click to open");
+    else meta.append(dot(node), node.kind + " · " + count + (count === 1 ? " relation" : " relations"));
     target.append(make("div", "name", node.name.length > 500 ? node.name.slice(0, 500) + "…" : node.name), meta);
     if (node.words) target.append(make("p", "words", node.words));
   }
@@ -200,7 +201,7 @@
 
   function card() {
     const box = $("card");
-    box.hidden = selected === null || selected === quiet;
+    box.hidden = inPage || selected === null || selected === quiet;
     if (box.hidden) return;
     const close = make("button", "close", "×");
     close.setAttribute("aria-label", "Close");
@@ -222,6 +223,9 @@
     box.scrollTop = 0;
   }
 
+  const inPage = location.hash === "#page"; /* the page around shows what was clicked */
+  const say = (message) => window.parent.postMessage(message, "*");
+
   function select(id, tell) {
     selected = id;
     hovered = null;
@@ -229,8 +233,7 @@
     $("tip").hidden = true;
     card();
     network.redraw();
-    if (tell && id !== null)
-      window.parent.postMessage({ type: "librarian:select", name: byId.get(id).name }, "*");
+    if (tell && id !== null) say({ type: "librarian:select", name: byId.get(id).name });
   }
 
   const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -263,7 +266,23 @@
   }
   network.on("blurNode", leave);
   network.on("blurEdge", () => { if (hovered === null) $("tip").hidden = true; });
-  network.on("click", (event) => select(event.nodes.length ? event.nodes[0] : null, true));
+  network.on("click", (event) => {
+    const node = event.nodes.length ? byId.get(event.nodes[0]) : null;
+    const edge = !node && event.edges.length ? edges.get(event.edges[0]) : null;
+    if (node && node.opens !== undefined) say({ type: "librarian:open", name: node.opens });
+    else select(node ? node.id : null, true);
+    if (edge && edge.one) say({ type: "librarian:edge", source: byId.get(edge.from).name, target: byId.get(edge.to).name });
+  });
+  window.addEventListener("message", (event) => {
+    if (event.source !== window.parent || event.source === window) return;
+    if (!event.data || event.data.type !== "librarian:show" || typeof event.data.name !== "string") return;
+    const node = all.find((one) => one.opens === undefined && one.name === event.data.name);
+    if ((node ? node.id : null) === selected || (!node && selected === quiet)) return;
+    select(node ? node.id : null, false);
+    const at = node && network.canvasToDOM(place.get(node.id) || node);
+    const view = $("mynetwork");
+    if (node && (at.x < 0 || at.y < 0 || at.x > view.clientWidth || at.y > view.clientHeight)) approach(node.id);
+  });
   network.on("doubleClick", (event) => { if (event.nodes.length) approach(event.nodes[0]); });
   network.on("dragStart", () => { moved = true; leave(); });
   network.on("zoom", () => { moved = true; $("tip").hidden = true; });
@@ -296,7 +315,8 @@
     }
     const width = $("mynetwork").clientWidth, height = $("mynetwork").clientHeight;
     if (!width || !height) return; /* in a tab that is not shown; the observer calls again */
-    const left = width > 700 ? $("legend").offsetWidth + 36 : 24, right = 72, top = 64, bottom = 40;
+    const left = width > 700 ? $("legend").offsetWidth + 36 : 24, right = 72, top = 64,
+      bottom = width > 700 ? 40 : $("legend").offsetHeight + 28;
     const scale = Math.min((width - left - right) / (box[2] - box[0]),
       Math.max(height - top - bottom, 80) / (box[3] - box[1]), 1.25);
     network.moveTo({
@@ -320,7 +340,24 @@
     if (document.fullscreenElement) document.exitFullscreen();
     else document.documentElement.requestFullscreen().catch(() => { $("full").hidden = true; });
   };
+  $("picture").onclick = () => {
+    const source = document.querySelector("#mynetwork canvas"), copy = document.createElement("canvas");
+    copy.width = source.width;
+    copy.height = source.height;
+    const ctx = copy.getContext("2d");
+    ctx.fillStyle = theme.back;
+    ctx.fillRect(0, 0, copy.width, copy.height);
+    ctx.drawImage(source, 0, 0);
+    copy.toBlob((blob) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = "graph.png";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    }, "image/png");
+  };
   new ResizeObserver(() => { if (!moved) requestAnimationFrame(() => fit(false)); }).observe($("mynetwork"));
   fit(false);
   document.documentElement.dataset.ready = "yes";
+  if (inPage) say({ type: "librarian:ready" });
 })();

@@ -15,11 +15,13 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.bench import texts
+from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
 from tests.bench.outage import outage
+from tests.bench.pictures import pictures
 from tests.bench.processes import (
     ENDED,
     LATENCY_S,
@@ -37,6 +39,7 @@ from tests.bench.processes import (
     until,
 )
 from tests.bench.report import Row, percentile
+from tests.bench.views import views
 from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
 
 INDEX_S = 600.0  # the longest that a book is waited for
@@ -120,6 +123,9 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "edits": edits,
     "journal": journal,
     "journal-cost": journal_cost,
+    "pictures": pictures,
+    "dashboard": dashboard,
+    "views": views,
 }
 
 

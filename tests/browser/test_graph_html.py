@@ -115,7 +115,7 @@ def opened(browser: Any, request: pytest.FixtureRequest) -> Iterator[Opened]:
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             if inner:
-                self.send_header("Content-Security-Policy", "sandbox allow-scripts")
+                self.send_header("Content-Security-Policy", "sandbox allow-scripts allow-downloads")
             self.end_headers()
             self.wfile.write(made if inner else OUTER)
 

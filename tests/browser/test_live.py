@@ -54,7 +54,7 @@ def test_a_book_is_followed_from_its_estimate_to_its_end(chromium: Any, tmp_path
             phases.append(report["phase"])
             page.wait_for_timeout(250)  # the table beside the canvas follows it after a moment
         page.get_by_text("idle", exact=True).wait_for()
-        page.wait_for_function(f"({SHARE})() === 1")
+        page.wait_for_function(f"({STATE})().startsWith('processed')")
         assert shown == sorted(shown)
         assert len(set(shown)) > 3
         seen = [PHASES.index(phase) for phase in phases]
@@ -67,6 +67,12 @@ def test_a_book_is_followed_from_its_estimate_to_its_end(chromium: Any, tmp_path
 SHARE = """() => {
   const cell = document.querySelector('td[data-testid="glide-cell-2-0"]');
   return cell ? Number(cell.textContent) : 0;
+}"""
+
+
+STATE = """() => {
+  const cell = document.querySelector('td[data-testid="glide-cell-1-0"]');
+  return cell ? cell.textContent : "";
 }"""
 
 

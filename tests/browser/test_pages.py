@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.browser.conftest import App
@@ -146,6 +147,26 @@ def test_the_journal_is_cleared_only_by_who_knows_what_it_costs(page: Any, app: 
     button.click()
     page.get_by_text("Cleared: the journal.").wait_for()
     assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_document_is_deleted_after_a_question(page: Any, app: App) -> None:
+    body = {"text": "Инженер Павел Ремизов уехал в Гамбург.", "name": "last.txt"}
+    assert httpx.post(f"{app.url}/insert", json=body, trust_env=False).status_code == 202
+    app.until(processed, "the text to be processed")
+    go(page, app, "indexing", "Indexing")
+    table = page.get_by_test_id("stDataFrame").first
+    table.wait_for()
+    page.get_by_text("idle", exact=True).wait_for()
+    for button in ("Keep it", "Delete"):
+        page.wait_for_timeout(500)  # the grid is a canvas: it is drawn after the table is there
+        place = table.bounding_box()
+        page.mouse.click(place["x"] + 590, place["y"] + 52)  # the newest document's actions
+        page.get_by_text("Delete", exact=True).last.click()
+        page.get_by_text("will be taken out of the graph").wait_for()
+        page.get_by_role("button", name=button, exact=True).click()
+        page.get_by_text("will be taken out of the graph").wait_for(state="detached")
+        there = "last.txt" in {document["name"] for document in app.status()["documents"]}
+        assert there is (button == "Keep it")
 
 
 def _note_outside(outside: list[str], url: str, own: str) -> None:

@@ -1,0 +1,105 @@
+"""A search through chosen documents only: LightRAG's storages, seen through a filter."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from librarian.evidence import SEPARATOR
+
+if TYPE_CHECKING:
+    from lightrag import LightRAG
+
+Row = dict[str, Any]
+Within = Callable[[str], bool]
+
+
+def within(rag: LightRAG, documents: frozenset[str]) -> LightRAG:
+    """The same LightRAG, whose questions see nothing but documents of these ids.
+
+    LightRAG 1.5.7 has no filter by document. Filtering what it found would lose a short document
+    beside a long one: the best 20 passages may all be of the other. So the filter is in front of
+    the search: vectors of other documents are not compared, and nodes and edges tell only what the
+    chosen documents said. Where a description was made from several documents, nobody can tell
+    whose sentence is whose; such an entity keeps its name and its passages and loses the
+    description. An entity with more sources than LightRAG lists on a node (300) may be missed.
+    """
+
+    def chosen(chunk: str) -> bool:
+        return chunk.rpartition("-chunk-")[0] in documents
+
+    def of_chunk(row: Mapping[str, Any]) -> bool:
+        return row.get("full_doc_id") in documents
+
+    def of_graph(row: Mapping[str, Any]) -> bool:
+        return any(map(chosen, str(row.get("source_id", "")).split(SEPARATOR)))
+
+    scoped = copy.copy(rag)
+    scoped.chunks_vdb = _Vectors(rag.chunks_vdb, of_chunk)
+    scoped.entities_vdb = _Vectors(rag.entities_vdb, of_graph)
+    scoped.relationships_vdb = _Vectors(rag.relationships_vdb, of_graph)
+    scoped.text_chunks = _Texts(rag.text_chunks, chosen)
+    scoped.chunk_entity_relation_graph = _Network(rag.chunk_entity_relation_graph, chosen)
+    return scoped
+
+
+class _Seen:
+    """A storage whose other methods are its own."""
+
+    def __init__(self, inner: Any, keep: Callable[..., bool]) -> None:
+        self._inner = inner
+        self._keep = keep
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class _Vectors(_Seen):
+    async def query(self, query: str, top_k: int, query_embedding: Any = None) -> list[Row]:
+        """The nearest rows of the chosen documents."""
+        if query_embedding is None:
+            query_embedding = (await self._inner.embedding_func([query], context="query"))[0]
+        client = await self._inner._get_client()
+        storage = await self._inner.client_storage
+        if not any(map(self._keep, storage["data"])):
+            return []  # the library fails where its filter leaves nothing
+        found = client.query(
+            query=query_embedding,
+            top_k=top_k,
+            better_than_threshold=self._inner.cosine_better_than_threshold,
+            filter_lambda=self._keep,
+        )
+        return [
+            {key: value for key, value in row.items() if key != "vector"}
+            | {"id": row["__id__"], "distance": row["__metrics__"]}
+            | {"created_at": row.get("__created_at__")}
+            for row in found
+        ]
+
+
+class _Texts(_Seen):
+    async def get_by_ids(self, ids: Sequence[str]) -> list[Row | None]:
+        """The chunks in the order of the ids; None for those of other documents."""
+        rows = await self._inner.get_by_ids(ids)
+        return [row if self._keep(id_) else None for id_, row in zip(ids, rows, strict=True)]
+
+
+class _Network(_Seen):
+    async def get_nodes_batch(self, names: list[str]) -> dict[str, Row]:
+        """The nodes that the chosen documents name."""
+        return self._told(await self._inner.get_nodes_batch(names))
+
+    async def get_edges_batch(self, pairs: list[dict[str, str]]) -> dict[tuple[str, str], Row]:
+        """The edges that the chosen documents tell of."""
+        return self._told(await self._inner.get_edges_batch(pairs))
+
+    def _told(self, rows: dict[Any, Row]) -> dict[Any, Row]:
+        told = {}
+        for key, row in rows.items():
+            chunks = [each for each in str(row.get("source_id", "")).split(SEPARATOR) if each]
+            own = list(filter(self._keep, chunks))
+            if own:
+                shared = {} if len(own) == len(chunks) else {"description": "", "keywords": ""}
+                told[key] = row | shared | {"source_id": SEPARATOR.join(own)} | {"file_path": ""}
+        return told
