@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from librarian.arrivals import taken_in
 from librarian.calls import Calls
-from librarian.checks import Check, Report, Speed, failure
+from librarian.checks import Report
 from librarian.conversations import Conversations
-from librarian.doctor import doctor
 from librarian.documents import Admission, Status
 from librarian.dossier import Dossier, Dossiers, Part
 from librarian.editing import Editing
 from librarian.edits import Entry
 from librarian.errors import LibrarianError, NotReady
+from librarian.examination import Examination
 from librarian.indexing import Indexing
-from librarian.intake import admit_file, admit_path, admit_text
+from librarian.intake import Convert, admit_file, admit_path, admit_text, files_in
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -27,12 +26,12 @@ from librarian.logbook import Logbook
 from librarian.mending import Edit, Preview
 from librarian.models.protocol import Message, Model
 from librarian.portal import Portal
-from librarian.probes import probe
 from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.snapshot import Snapshot
 from librarian.streams import AnswerStream
+from librarian.uploads import Uploads
 from librarian.verify import Row, arithmetic, slowest_of, success_table
 from librarian.views import GraphRequest, GraphViews, shown_part
 from librarian.workers import Converter, Watch, WatchFile
@@ -52,11 +51,12 @@ class Librarian:
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews(library.home / "pictures")
+        self.uploads = Uploads(library.home / "incoming")
+        self.uploads.sweep()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._converter = Converter()
         self.conversations = Conversations(library.home / "conversations")
-        self._probing = threading.Lock()
-        self._probed: tuple[tuple[Check, ...], Speed | None] = ((), None)
+        self._examination = Examination(library, settings, self._portal, self._rooms)
 
     @classmethod
     def open(
@@ -103,14 +103,41 @@ class Librarian:
 
         While it is converted, `watch` is called with the seconds that takes; it ends it by raising.
         """
-        converter = partial(self._converter.convert, watch=watch)
+        converter = self._converting(watch)
         return self._admitted(
             admit_file(self._library, name, data, converter=converter, replace=replace)
         )
 
+    def add_upload(
+        self, key: str, name: str, size: int, *, replace: bool = False
+    ) -> tuple[Admission, ...]:
+        """Takes a file that was uploaded, or all documents of an archive.
+
+        The file is dropped afterwards, but where a person has to decide.
+
+        Raises:
+            WrongPlace: it is not whole yet.
+            UploadError: it is gone, or cannot be read.
+        """
+        upload = self.uploads.finish(key, name, size)
+        taken = tuple(
+            taken_in(self._library, self.uploads, upload, self._converting(), replace=replace)
+        )
+        self._portal.call(self._nudge)
+        return taken
+
     def add_text(self, name: str, text: str, *, replace: bool = False) -> Admission:
         """Takes a text into the library and queues it."""
         return self._admitted(admit_text(self._library, name, text, replace=replace))
+
+    def add_at(
+        self, name: str, path: Path, *, replace: bool = False, watch: Watch | None = None
+    ) -> Admission:
+        """Takes a file of this machine under a name; raises OSError where it cannot be read."""
+        converter = self._converting(watch)
+        return self._admitted(
+            admit_path(self._library, name, path, replace=replace, converter=converter)
+        )
 
     def add_path(
         self, path: Path, *, replace: bool = False, watch: WatchFile | None = None
@@ -120,12 +147,18 @@ class Librarian:
         Raises:
             LibrarianError: there is nothing at this path, or it cannot be read.
         """
-
-        def add(name: str, data: bytes) -> Admission:
+        try:
+            found = list(files_in(path.expanduser()))
+        except OSError as exc:
+            raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
+        if not found:
+            raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
+        for name, file in found:
             watching = partial(watch, name) if watch else None
-            return self.add_file(name, data, replace=replace, watch=watching)
-
-        return admit_path(path, add)
+            try:
+                yield self.add_at(name, file, replace=replace, watch=watching)
+            except OSError as exc:
+                raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
 
     def pause(self, doc: str) -> None:
         """Stops a document and keeps what was paid for."""
@@ -245,14 +278,7 @@ class Librarian:
 
     def doctor(self) -> Report:
         """Looks at everything that the work needs; within seconds, whatever is broken."""
-        looking = self._portal.start(self._examine)
-        try:
-            return looking.result(DOCTOR_S)
-        except TimeoutError:
-            looking.cancel()
-            seen = f"It has not answered for {DOCTOR_S:.0f} s; it is at {self._portal.where()}."
-            remedy = "Restart the program: the work goes on from where it was."
-            return Report(checks=(failure("Event loop", seen, remedy),))
+        return self._examination.report()
 
     def probe(self) -> Report:
         """The doctor's report with the speed of the model, which is asked for that.
@@ -262,14 +288,7 @@ class Librarian:
         """
         if self.snapshot().busy:
             raise LibrarianError("The model is reading documents. Pause them to measure it.")
-        if not self._probing.acquire(blocking=False):
-            raise LibrarianError("The model is being measured already.")
-        try:
-            self._probed = self._portal.call(self._measure)
-        finally:
-            self._probing.release()
-        report = self.doctor()
-        return replace(report, checks=(*report.checks, *report.probed))
+        return self._examination.probe()
 
     def pull(self, model: str) -> None:
         """Has the server get a model; `pulls` tells how far it is."""
@@ -296,6 +315,9 @@ class Librarian:
         """The way to the loop, for routes that await."""
         return self._portal
 
+    def _converting(self, watch: Watch | None = None) -> Convert:
+        return partial(self._converter.convert, watch=watch)
+
     def _admitted(self, admission: Admission) -> Admission:
         self._portal.call(self._nudge)
         return admission
@@ -310,22 +332,6 @@ class Librarian:
     async def _nudge(self) -> None:
         if self._rooms.indexing is not None:
             self._rooms.indexing.nudge()
-
-    async def _examine(self) -> Report:
-        calls, library = self._rooms.calls, self._library
-        backend = calls.model.card.backend if calls else library.manifest.backend
-        reloads = calls.account.reloads if calls else 0
-        report = await doctor(
-            library, self.settings, backend or self.settings.backend, reloads=reloads
-        )
-        return replace(report, probed=self._probed[0], speed=self._probed[1])
-
-    async def _measure(self) -> tuple[tuple[Check, ...], Speed | None]:
-        calls = self._rooms.calls
-        checks, speed = await probe(self.settings, tuple(calls.account.finished) if calls else ())
-        if speed is not None and self._rooms.indexing is not None:
-            await self._rooms.indexing.probed(speed)
-        return checks, speed
 
     async def _seconds(self) -> dict[str, float]:
         return await (await self._rooms.engine_ready()).times()

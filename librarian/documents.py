@@ -108,6 +108,7 @@ class Admission:
     outcome: Outcome
     doc_id: str | None = None
     message: str = ""
+    upload: str = ""  #: the key of the uploaded file, kept while a person decides
 
 
 def clean_name(name: str) -> str:

@@ -71,15 +71,24 @@ def admit_file(
         return Admission(name=shown, outcome=Outcome.REFUSED, message=str(exc))
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file of this machine, unless they are too many to be read at all.
+def admit_path(
+    library: Library,
+    name: str,
+    path: Path,
+    *,
+    replace: bool = False,
+    converter: Convert = convert,
+) -> Admission:
+    """Takes a file that is on a disk of this machine; one that is too large is not read.
 
     Raises:
-        DocumentTooLarge: over `MAX_BYTES`.
         OSError: it cannot be read.
     """
-    check_size(path.stat().st_size)
-    return path.read_bytes()
+    try:
+        check_size(path.stat().st_size)
+    except DocumentTooLarge as exc:
+        return Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(exc))
+    return admit_file(library, name, path.read_bytes(), replace=replace, converter=converter)
 
 
 def admit_text(library: Library, name: str, text: str, *, replace: bool = False) -> Admission:
@@ -111,27 +120,6 @@ def files_in(path: Path) -> Iterator[tuple[str, Path]]:
             continue
         if each.resolve().is_relative_to(root):
             yield relative.as_posix(), each
-
-
-def admit_path(path: Path, add: Callable[[str, bytes], Admission]) -> Iterator[Admission]:
-    """Has a file, or every file of a folder, added one by one.
-
-    Raises:
-        LibrarianError: there is nothing at this path, or it cannot be read.
-    """
-    try:
-        found = list(files_in(path.expanduser()))
-    except OSError as exc:
-        raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
-    if not found:
-        raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
-    for name, file in found:
-        try:
-            yield add(name, read_file(file))
-        except DocumentTooLarge as exc:
-            yield Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(exc))
-        except OSError as exc:
-            raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
 
 
 def title_of(text: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -21,18 +22,12 @@ from starlette.routing import Route
 from librarian.app import Librarian
 from librarian.checks import Report
 from librarian.documents import Admission, Outcome
-from librarian.errors import (
-    DocumentError,
-    LibrarianError,
-    NotReady,
-    QuestionError,
-    UnknownDocument,
-)
+from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
 from librarian.exports import to_csv, to_graphml, to_html
-from librarian.intake import read_file
 from librarian.rooms import CACHES
 from librarian.settings import is_local
 from librarian.snapshot import as_json
+from librarian.uploads import NoRoom, UploadError, WrongPlace
 from librarian.views import GraphRequest
 
 # An origin of its own: a script in it cannot reach the app, but may hand out a picture.
@@ -43,6 +38,8 @@ _STATUS = {
     Outcome.CONFLICT: 409,
     Outcome.REFUSED: 422,
 }
+
+PIECE_BYTES = 1024 * 1024
 
 Handler = Callable[[Request, Librarian], Awaitable[Response]]
 
@@ -86,6 +83,7 @@ def routes(get: Callable[[], Librarian]) -> list[Route]:
         Route("/health", over(health), methods=["GET"]),
         Route("/graph-view", over(graph_view, guarded=False), methods=["GET"]),  # for a frame
         Route("/api/do/{verb}", over(do), methods=["POST"]),
+        Route("/upload/{key}", over(upload, guarded=False), methods=["GET", "PUT", "POST"]),
     ]
 
 
@@ -126,6 +124,45 @@ async def graph_view(request: Request, librarian: Librarian) -> Response:
     page = await to_thread.run_sync(librarian.graph_page, view)
     headers = {"Content-Security-Policy": GRAPH_POLICY, "Cache-Control": "no-store"}
     return HTMLResponse(page.encode("utf-8", "replace"), headers=headers)
+
+
+async def upload(request: Request, librarian: Librarian) -> Response:
+    """`/upload/KEY`: GET says how many bytes are here, PUT adds some, POST takes the whole file.
+
+    Pages alone may do this: they have the ticket.
+    """
+    uploads, key = librarian.uploads, request.path_params["key"]
+    ticket = request.headers.get("x-upload-ticket", "")
+    if not hmac.compare_digest(ticket.encode(), uploads.ticket.encode()):
+        raise Forbidden("Files are uploaded by the Library page.")
+    try:
+        if request.method == "GET":
+            return JSONResponse({"bytes": await to_thread.run_sync(uploads.size, key)})
+        if request.method == "PUT":
+            offset = request.query_params.get("offset", "")
+            at = int(offset) if re.fullmatch(r"\d{1,15}", offset, re.ASCII) else 0
+            async for piece in _pieces(request):
+                at = await to_thread.run_sync(uploads.append, key, at, piece)
+            return JSONResponse({"bytes": at})
+        body = await _json_body(request, librarian.settings.max_body_bytes)
+        name, size = _text(body, "name"), body.get("bytes")
+        if not isinstance(size, int):
+            raise BadRequest('The JSON object needs a whole number "bytes".')
+        taken = await to_thread.run_sync(lambda: librarian.add_upload(key, name, size))
+    except WrongPlace as exc:
+        return JSONResponse({"error": str(exc), "bytes": exc.size}, status_code=409)
+    return JSONResponse({"admissions": [asdict(each) for each in taken]})
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body in pieces of about a megabyte, never whole in memory."""
+    held = bytearray()
+    async for part in request.stream():
+        held += part
+        if len(held) >= PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    yield bytes(held)
 
 
 async def do(request: Request, librarian: Librarian) -> Response:
@@ -172,9 +209,7 @@ def _add(librarian: Librarian, body: dict[str, Any]) -> Any:
         found = librarian.add_path(path, replace=replace)
         return {"admissions": [asdict(admission) for admission in found]}
     try:
-        admission = librarian.add_file(str(name), read_file(path), replace=replace)
-    except DocumentError as exc:
-        admission = Admission(name=str(name), outcome=Outcome.REFUSED, message=str(exc))
+        admission = librarian.add_at(str(name), path, replace=replace)
     except OSError as exc:  # the other files of a folder are not held up
         reason = f"It could not be read: {exc.strerror or exc}."
         admission = Admission(name=str(name), outcome=Outcome.REFUSED, message=reason)
@@ -254,6 +289,8 @@ def _status_of(error: LibrarianError) -> int:
         (Unauthorized, 401),
         (Forbidden, 403),
         (BadRequest, 400),
+        (NoRoom, 507),
+        (UploadError, 400),
         (QuestionError, 422),
         (UnknownDocument, 404),
         (NotReady, 503),

@@ -141,7 +141,7 @@ def show_part(part: Part) -> None:
             if len(names) > NAMES:
                 st.caption(f"and {len(names) - NAMES} more")
             if entity:
-                st.switch_page("graph.py", query_params={"find": entity})
+                st.switch_page("graph.py", query_params={"centre": entity})
         elif part.answered:
             st.caption("No entity was found in it.")
         with st.expander("The model's answer", icon=":material/neurology:"):

@@ -1,6 +1,5 @@
 """Library: what comes in, and what became of it."""
 
-from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -10,35 +9,42 @@ from librarian import ui
 from librarian.documents import Admission, Outcome
 from librarian.formats import FORMATS
 from librarian.samples import SAMPLES
+from librarian.ui_upload import upload_area
 
 librarian = ui.get_librarian()
 snapshot = librarian.snapshot()
 state = st.session_state
 state.setdefault("results", [])
 state.setdefault("conflicts", {})
-state.setdefault("upload", 0)
 LONG_S = 2.0  # from which on a person wants to know how long it has taken
 
 
-def note(admission: Admission, data: bytes | str | None = None) -> None:
-    if admission.outcome is Outcome.CONFLICT and data is not None:
-        state.conflicts[admission.name] = data
+def note(admission: Admission, text: str = "") -> None:
+    if admission.outcome is Outcome.CONFLICT and (text or admission.upload):
+        state.conflicts[admission.name] = (admission.upload, text)
     else:
         state.results.append(admission)
 
 
 def replace(name: str) -> None:
-    data = state.conflicts.pop(name)
-    add = librarian.add_text if isinstance(data, str) else librarian.add_file
-    note(add(name, data, replace=True))
+    key, text = state.conflicts.pop(name)
+    with ui.told():
+        if key:
+            size = librarian.uploads.size(key)
+            for admission in librarian.add_upload(key, name, size, replace=True):
+                note(admission)
+        else:
+            note(librarian.add_text(name, text, replace=True), text)
+
+
+def keep_old(name: str) -> None:
+    key, _ = state.conflicts.pop(name)
+    if key:
+        librarian.uploads.drop(key)
 
 
 def taking(status: StatusContainer, label: str, seconds: float) -> None:
     status.update(label=f"{label} {ui.span(seconds)}" if seconds >= LONG_S else label)
-
-
-def forget_uploads() -> None:
-    state.upload += 1  # a new widget, so that the bytes of the old one are freed
 
 
 def sentence(result: Admission) -> str:
@@ -63,25 +69,13 @@ files, text, folder = st.tabs(
     [":material/upload_file: Files", ":material/edit_note: Text", ":material/folder_open: Folder"]
 )
 with files:
-    uploads = st.file_uploader(
-        "Drop files here",
-        type=None,
-        accept_multiple_files=True,
-        key=f"upload-{state.upload}",
-        help="Each is known by its content; old encodings (Windows-1251, KOI8-R) are recognised.",
+    for admission in upload_area(librarian, "uploads"):
+        note(admission)
+    st.caption(
+        "Whole folders and zip archives as well. Encodings are recognised: UTF-8, UTF-16, "
+        "Windows-1251, KOI8-R. Files go to the disk as they come; one that is broken off goes on "
+        "when it is chosen again."
     )
-    if uploads:
-        st.button("Stop", icon=":material/stop_circle:", on_click=forget_uploads)
-        with st.status(f"Taking in {ui.many(len(uploads), 'file')}…") as status, ui.told():
-            for number, upload in enumerate(uploads, 1):
-                of = f" ({number} of {len(uploads)})" if len(uploads) > 1 else ""
-                label = f"Reading {ui.plain(upload.name)}{of}…"
-                status.update(label=label)
-                data = upload.getvalue()
-                watch = partial(taking, status, label)  # a click on Stop is raised in it
-                note(librarian.add_file(upload.name, data, watch=watch), data)
-        forget_uploads()
-        st.rerun()
 with text, st.form("text", clear_on_submit=True, border=False):
     title = st.text_input("Title", placeholder="Without one, its first words become its name")
     pasted = st.text_area("Text", height=180)
@@ -114,7 +108,7 @@ for name in list(state.conflicts):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{ui.plain(name)}** is in the library with another text. Replace it?")
         st.button("Replace", key=f"yes-{name}", on_click=replace, args=(name,), type="primary")
-        st.button("Keep the old one", key=f"no-{name}", on_click=state.conflicts.pop, args=(name,))
+        st.button("Keep the old one", key=f"no-{name}", on_click=keep_old, args=(name,))
 
 if state.results:
     accepted = sum(each.outcome is Outcome.ACCEPTED for each in state.results)
@@ -123,7 +117,7 @@ if state.results:
             st.markdown(sentence(result))
         if accepted and (left := ui.outlook(snapshot)):
             st.markdown(f":material/schedule: {left}")
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             if accepted:
                 st.page_link(
                     "indexing.py", label="Watch the indexing", icon=":material/monitoring:"

@@ -21,14 +21,14 @@ LAYERS = (
     "catalogue journal edits library calls signals quality desk embeddings pulls",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
     "indexing answers conversations dossier verify health communities positions",
-    "machine doctor probes",
-    "names parts graph",
+    "machine doctor probes uploads archives",
+    "arrivals names parts graph",
     "exports views rooms reembed",
-    "streams",
+    "streams examination",
     "app",
     "registry web cli remote upkeep",
     "ui __main__",
-    "ui_graph",
+    "ui_graph ui_upload",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -49,6 +49,7 @@ ROOMS = {
     "streamlit": (
         "librarian/ui.py",
         "librarian/ui_graph.py",
+        "librarian/ui_upload.py",
         "librarian/cli.py",
         "librarian/__main__.py",
         "pages/",

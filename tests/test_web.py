@@ -298,3 +298,61 @@ def test_an_answer_that_nobody_waits_for_any_more_ends_at_the_model(
         until(lambda: server.in_flight == 0, "the server to be free")
         outcomes = [call.outcome for call in server.calls if call.role == "query"]
         assert outcomes == ["disconnected"]
+
+
+# --- uploads --------------------------------------------------------------------------------
+
+KEY = "0123456789abcdef"
+
+
+def ticket(librarian: Librarian) -> dict[str, str]:
+    return {"X-Upload-Ticket": librarian.uploads.ticket}
+
+
+def test_a_file_comes_in_slices_and_is_a_document(librarian: Librarian) -> None:
+    client, data = client_of(librarian), TEXT.encode() * 3
+    headers = ticket(librarian)
+    for offset in range(0, len(data), 100):
+        url = f"/upload/{KEY}?offset={offset}"
+        response = client.put(url, content=data[offset : offset + 100], headers=headers)
+        assert response.json() == {"bytes": min(len(data), offset + 100)}
+    assert client.get(f"/upload/{KEY}", headers=headers).json() == {"bytes": len(data)}
+    end = {"name": "folder/ada.txt", "bytes": len(data)}
+    response = client.post(f"/upload/{KEY}", json=end, headers=headers)
+    (admission,) = response.json()["admissions"]
+    assert (admission["outcome"], admission["name"]) == ("accepted", "folder∕ada.txt")
+    until_processed(client, admission["doc_id"])
+
+
+def test_a_slice_in_the_wrong_place_is_told_the_right_one(librarian: Librarian) -> None:
+    client, headers = client_of(librarian), ticket(librarian)
+    client.put(f"/upload/{KEY}?offset=0", content=b"12345", headers=headers)
+    response = client.put(f"/upload/{KEY}?offset=3", content=b"x", headers=headers)
+    assert (response.status_code, response.json()["bytes"]) == (409, 5)
+    end = {"name": "a.txt", "bytes": 9}
+    response = client.post(f"/upload/{KEY}", json=end, headers=headers)
+    assert (response.status_code, response.json()["bytes"]) == (409, 5)
+
+
+def test_only_pages_of_this_process_upload(librarian: Librarian) -> None:
+    client = client_of(librarian)
+    for headers in ({}, {"X-Upload-Ticket": "guess"}, {"X-Upload-Ticket": "дом".encode()}):
+        for method in ("GET", "PUT", "POST"):
+            response = client.request(method, f"/upload/{KEY}", headers=headers)  # type: ignore[arg-type]
+            assert response.status_code == 403
+    assert not (librarian.settings.home / "incoming").exists()
+
+
+@pytest.mark.parametrize("key", ["..%2f..%2fetc", "x", "0" * 65, "ABCDEF0123456789"])
+def test_an_upload_is_named_by_a_key_only(librarian: Librarian, key: str) -> None:
+    response = client_of(librarian).put(
+        f"/upload/{key}?offset=0", content=b"x", headers=ticket(librarian)
+    )
+    assert response.status_code in (400, 404)
+
+
+@pytest.mark.parametrize("body", [{}, {"name": "a.txt"}, {"name": "a.txt", "bytes": "9"}])
+def test_the_end_of_an_upload_wants_its_name_and_size(librarian: Librarian, body: Any) -> None:
+    client = client_of(librarian)
+    response = client.post(f"/upload/{KEY}", json=body, headers=ticket(librarian))
+    assert response.status_code == 400

@@ -39,6 +39,7 @@ from tests.bench.processes import (
     until,
 )
 from tests.bench.report import Row, percentile
+from tests.bench.uploading import upload
 from tests.bench.views import views
 from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
 
@@ -126,6 +127,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "pictures": pictures,
     "dashboard": dashboard,
     "views": views,
+    "upload": upload,
 }
 
 
