@@ -92,17 +92,17 @@ with folder:
         asked = st.form_submit_button(
             "Add all files in it that are read", icon=":material/drive_folder_upload:"
         )
-    if asked:
-        st.button("Stop", icon=":material/stop_circle:", key="stop-folder")
-        with st.status("Reading the folder…") as status, ui.told():
+if asked:  # below the tabs: a hidden one would hide it
+    st.button("Stop", icon=":material/stop_circle:", key="stop-folder")
+    with st.status("Reading the folder…") as status, ui.told():
 
-            def reading(name: str, seconds: float) -> None:
-                taking(status, f"Reading {ui.plain(name)}…", seconds)
+        def reading(name: str, seconds: float) -> None:
+            taking(status, f"Reading {ui.plain(name)}…", seconds)
 
-            for admission in librarian.add_path(Path(path or "?"), watch=reading):
-                state.results.append(admission)
-                status.update(label=f"Read {ui.plain(admission.name)}")
-        st.rerun()
+        for admission in librarian.add_path(Path(path or "?"), watch=reading):
+            state.results.append(admission)
+            status.update(label=f"Read {ui.plain(admission.name)}")
+    st.rerun()
 
 for name in list(state.conflicts):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
