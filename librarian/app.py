@@ -18,7 +18,7 @@ from librarian.edits import Entry
 from librarian.errors import LibrarianError, NotReady
 from librarian.examination import Examination
 from librarian.indexing import Indexing
-from librarian.intake import admit_file, admit_path, admit_text, files_in
+from librarian.intake import Convert, admit_file, admit_path, admit_text, files_in
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -34,6 +34,7 @@ from librarian.streams import AnswerStream
 from librarian.uploads import Uploads
 from librarian.verify import Row, arithmetic, slowest_of, success_table
 from librarian.views import GraphRequest, GraphViews, shown_part
+from librarian.workers import Converter, Watch, WatchFile
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
 DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
@@ -53,6 +54,7 @@ class Librarian:
         self.uploads = Uploads(library.home / "incoming")
         self.uploads.sweep()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
+        self._converter = Converter()
         self.conversations = Conversations(library.home / "conversations")
         self._examination = Examination(library, settings, self._portal, self._rooms)
 
@@ -74,6 +76,7 @@ class Librarian:
 
     def close(self) -> None:
         """Ends the work, keeps what it has, gives the home back."""
+        self._converter.close()
         self._portal.close()
         self._logbook.close()
         self._library.close()
@@ -93,9 +96,17 @@ class Librarian:
         """The state of everything; never waits."""
         return stale(self._rooms.snapshot, time.monotonic(), self._portal.where)
 
-    def add_file(self, name: str, data: bytes, *, replace: bool = False) -> Admission:
-        """Takes a file into the library and queues it."""
-        return self._admitted(admit_file(self._library, name, data, replace=replace))
+    def add_file(
+        self, name: str, data: bytes, *, replace: bool = False, watch: Watch | None = None
+    ) -> Admission:
+        """Takes a file into the library and queues it.
+
+        While it is converted, `watch` is called with the seconds that takes; it ends it by raising.
+        """
+        converter = self._converting(watch)
+        return self._admitted(
+            admit_file(self._library, name, data, converter=converter, replace=replace)
+        )
 
     def add_upload(
         self, key: str, name: str, size: int, *, replace: bool = False
@@ -109,7 +120,9 @@ class Librarian:
             UploadError: it is gone, or cannot be read.
         """
         upload = self.uploads.finish(key, name, size)
-        taken = tuple(taken_in(self._library, self.uploads, upload, replace=replace))
+        taken = tuple(
+            taken_in(self._library, self.uploads, upload, self._converting(), replace=replace)
+        )
         self._portal.call(self._nudge)
         return taken
 
@@ -117,7 +130,18 @@ class Librarian:
         """Takes a text into the library and queues it."""
         return self._admitted(admit_text(self._library, name, text, replace=replace))
 
-    def add_path(self, path: Path, *, replace: bool = False) -> Iterator[Admission]:
+    def add_at(
+        self, name: str, path: Path, *, replace: bool = False, watch: Watch | None = None
+    ) -> Admission:
+        """Takes a file of this machine under a name; raises OSError where it cannot be read."""
+        converter = self._converting(watch)
+        return self._admitted(
+            admit_path(self._library, name, path, replace=replace, converter=converter)
+        )
+
+    def add_path(
+        self, path: Path, *, replace: bool = False, watch: WatchFile | None = None
+    ) -> Iterator[Admission]:
         """Takes a file or every file of a folder on this machine.
 
         Raises:
@@ -128,10 +152,11 @@ class Librarian:
         except OSError as exc:
             raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
         if not found:
-            raise LibrarianError(f"{path} is neither a .txt or .md file nor a folder with some.")
+            raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
         for name, file in found:
+            watching = partial(watch, name) if watch else None
             try:
-                yield self._admitted(admit_path(self._library, name, file, replace=replace))
+                yield self.add_at(name, file, replace=replace, watch=watching)
             except OSError as exc:
                 raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
 
@@ -289,6 +314,9 @@ class Librarian:
     def portal(self) -> Portal:
         """The way to the loop, for routes that await."""
         return self._portal
+
+    def _converting(self, watch: Watch | None = None) -> Convert:
+        return partial(self._converter.convert, watch=watch)
 
     def _admitted(self, admission: Admission) -> Admission:
         self._portal.call(self._nudge)

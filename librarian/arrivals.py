@@ -7,15 +7,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace as changed
 
 from librarian.archives import is_archive, members_of
+from librarian.conversion import convert
 from librarian.documents import Admission, Outcome, clean_name
 from librarian.errors import DocumentError
-from librarian.intake import admit_path
+from librarian.intake import Convert, admit_path
 from librarian.library import Library
 from librarian.uploads import Upload, UploadError, Uploads
 
 
 def taken_in(
-    library: Library, uploads: Uploads, upload: Upload, *, replace: bool = False
+    library: Library,
+    uploads: Uploads,
+    upload: Upload,
+    converter: Convert = convert,
+    *,
+    replace: bool = False,
 ) -> Iterator[Admission]:
     """Takes an uploaded file into the library, or each document of an archive.
 
@@ -23,17 +29,20 @@ def taken_in(
     decide stays, under the key that its admission names.
     """
     if is_archive(upload.name):
-        yield from _unpacked(library, uploads, upload)
+        yield from _unpacked(library, uploads, upload, converter)
     else:
-        yield _admitted(library, uploads, upload, replace)
+        yield _admitted(library, uploads, upload, converter, replace)
 
 
-def _unpacked(library: Library, uploads: Uploads, archive: Upload) -> Iterator[Admission]:
+def _unpacked(
+    library: Library, uploads: Uploads, archive: Upload, converter: Convert
+) -> Iterator[Admission]:
     found = False
     try:
         for name, pieces in members_of(uploads.path(archive.key)):
             found = True
-            yield _admitted(library, uploads, _kept(uploads, archive, name, pieces), replace=False)
+            member = _kept(uploads, archive, name, pieces)
+            yield _admitted(library, uploads, member, converter, replace=False)
     except DocumentError as exc:
         yield _refused(archive.name, exc)
     else:
@@ -53,9 +62,12 @@ def _kept(uploads: Uploads, archive: Upload, name: str, pieces: Iterable[bytes])
     return uploads.finish(key, name, at)
 
 
-def _admitted(library: Library, uploads: Uploads, upload: Upload, replace: bool) -> Admission:
+def _admitted(
+    library: Library, uploads: Uploads, upload: Upload, converter: Convert, replace: bool
+) -> Admission:
     try:
-        admission = admit_path(library, upload.name, uploads.path(upload.key), replace=replace)
+        path = uploads.path(upload.key)
+        admission = admit_path(library, upload.name, path, replace=replace, converter=converter)
     except OSError as exc:
         raise UploadError(f"It could not be read: {exc.strerror or exc}.") from exc
     if admission.outcome is Outcome.CONFLICT:

@@ -99,7 +99,7 @@ def ingest(desk: Desk, arguments: Namespace) -> int:
     for path in arguments.paths:
         found = list(files_in(path))
         if not found:
-            reason = "There is no .txt or .md file at this path."
+            reason = "There is no file at this path that is read."
             admissions.append({"name": str(path), "outcome": "refused", "message": reason})
             _tell([admissions[-1]], arguments)
         for name, file in found:

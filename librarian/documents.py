@@ -19,8 +19,8 @@ from librarian.errors import (
     UndecodableDocument,
     UnsupportedDocument,
 )
+from librarian.formats import FORMAT_OF, SUFFIXES, Kind
 
-SUFFIXES = (".txt", ".md")
 MAX_BYTES = 200 * 1024 * 1024  # a text of this size is 50,000 chunks: months on an 8B model
 NAME_LENGTH = 150  # characters; leaves room for an id in a file name on every system
 _ENCODINGS = ["cp1251", "koi8_r", "cp866", "cp1252", "utf_16", "utf_16_le", "utf_16_be"]
@@ -130,8 +130,10 @@ def clean_name(name: str) -> str:
 
 
 def suffix_of(name: str) -> str:
-    """The ending of a name, in small letters, with its dot."""
+    """The ending of a name, in small letters, with its dot; a packed book has two."""
     suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".zip" and name.lower().endswith(".fb2.zip"):
+        return ".fb2.zip"
     return suffix if len(suffix) <= 10 else ""
 
 
@@ -147,6 +149,21 @@ def check_supported(name: str) -> None:
         raise UnsupportedDocument(f"{shown} cannot be read yet.")
 
 
+def check_size(size: int) -> None:
+    """Refuses more bytes than are read.
+
+    Raises:
+        DocumentTooLarge: with both numbers.
+    """
+    if size > MAX_BYTES:
+        raise DocumentTooLarge(f"It has {size:,} bytes; at most {MAX_BYTES:,} are read.")
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file of this name is read as it is, without conversion."""
+    return suffix_of(name) in FORMAT_OF[Kind.TEXT].suffixes
+
+
 def read_text(data: bytes) -> str:
     """The text of a file's bytes, with plain line ends and nothing that storages choke on.
 
@@ -156,18 +173,15 @@ def read_text(data: bytes) -> str:
         UndecodableDocument: no text in any encoding that is looked for.
         RepetitiveDocument: one passage over and over.
     """
-    if len(data) > MAX_BYTES:
-        raise DocumentTooLarge(f"It has {len(data):,} bytes; at most {MAX_BYTES:,} are read.")
+    check_size(len(data))
     if not data:
         raise EmptyDocument("The file has no bytes.")
-    return check_text(_decode(data))
+    return check_text(decoded(data))
 
 
 def check_text(text: str) -> str:
     """A text made plain: what `read_text` does after decoding, with the same errors."""
-    plain = unicodedata.normalize("NFC", text.removeprefix("\ufeff"))
-    plain = plain.replace("\r\n", "\n").replace("\r", "\n")
-    plain = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", " ", plain).strip()
+    plain = plain_text(text)
     if not plain:
         raise EmptyDocument("It has nothing but white space.")
     raw = plain.encode()
@@ -178,7 +192,19 @@ def check_text(text: str) -> str:
     return plain
 
 
-def _decode(data: bytes) -> str:
+def plain_text(text: str) -> str:
+    """The same text in composed letters, with plain line ends and no control characters."""
+    plain = unicodedata.normalize("NFC", text.removeprefix("\ufeff"))
+    plain = plain.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", " ", plain).strip()
+
+
+def decoded(data: bytes) -> str:
+    """Bytes as text, in whichever encoding they are.
+
+    Raises:
+        UndecodableDocument: in none that is looked for.
+    """
     text = _utf8(data)
     if text is not None:
         return text
@@ -209,7 +235,7 @@ def document_id(text: str) -> str:
 
 def file_name(name: str, doc_id: str) -> str:
     """The name under which an original is kept: readable, unique, safe on every file system."""
-    stem = PurePosixPath(name).stem if suffix_of(name) else name
-    safe = re.sub(r"[^\w.() -]+", "_", stem).strip(". ")[:60] or "document"
     suffix = suffix_of(name)
+    stem = name[: -len(suffix)] if suffix else name
+    safe = re.sub(r"[^\w.() -]+", "_", stem).strip(". ")[:60] or "document"
     return f"{safe}.{doc_id[-8:]}{suffix if suffix in SUFFIXES else '.txt'}"

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from librarian.chunking import Chunk, chunks_of
+from librarian.conversion import page_at
 from librarian.desk import subject_of
 from librarian.documents import Document, Version
-from librarian.intake import read_document
+from librarian.intake import pages_of, read_document
 from librarian.journal import Kept, Spent
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -28,6 +29,7 @@ class Part:
     id: str  #: LightRAG's
     order: int  #: from 0
     start: int  #: offset of its first character in the document's text
+    page: int | None  #: on which that character is; None where the document has no pages
     text: str
     tokens: int
     subject: str  #: by which the journal knows the answers about it
@@ -90,10 +92,14 @@ class Dossiers:
         limit = self._library.manifest.chunk_tokens
         text = read_document(self._library, document)
         chunks = chunks_of(text, limit=limit, count=PieceTokenizer().count) if limit else ()
+        pages = pages_of(self._library, document)
         names, relations = _by_chunk(graph)
         return Dossier(
             document=document,
-            parts=tuple(self._part(document, chunk, names, relations) for chunk in chunks),
+            parts=tuple(
+                self._part(document, chunk, page_at(pages, chunk.start), names, relations)
+                for chunk in chunks
+            ),
             spent=self._library.journal.spent.get(document.id, Spent()),
             versions=self._library.catalogue.versions(document.name),
         )
@@ -102,6 +108,7 @@ class Dossiers:
         self,
         document: Document,
         chunk: Chunk,
+        page: int | None,
         names: Mapping[str, Sequence[str]],
         relations: Mapping[str, int],
     ) -> Part:
@@ -112,6 +119,7 @@ class Dossiers:
             id=own,
             order=chunk.order,
             start=chunk.start,
+            page=page,
             text=chunk.text,
             tokens=chunk.tokens,
             subject=subject,

@@ -35,7 +35,8 @@ class DocumentError(LibrarianError):
 
 
 class UnsupportedDocument(DocumentError):
-    """Save it as .txt or .md and upload it again."""
+    """Save it in a format that is read (README lists them; .docx, .pdf and .txt are among them) and
+    upload it again."""
 
 
 class EmptyDocument(DocumentError):
@@ -45,6 +46,19 @@ class EmptyDocument(DocumentError):
 class UndecodableDocument(DocumentError):
     """Its bytes are not text in an encoding that could be recognised. Save it as UTF-8 and upload
     it again."""
+
+
+class UnreadableDocument(DocumentError):
+    """Open it in the program it was made with, save it anew or as .pdf or .txt, and upload that."""
+
+
+class EncryptedDocument(DocumentError):
+    """Save a copy without the lock and upload that."""
+
+
+class ScannedDocument(DocumentError):
+    """It is a scan: its pages are pictures. Have their text recognised (OCR), by OCRmyPDF for one,
+    and upload the result."""
 
 
 class RepetitiveDocument(DocumentError):

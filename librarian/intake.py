@@ -2,53 +2,93 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from librarian.conversion import Converted, convert, page_at
 from librarian.documents import (
     MAX_BYTES,
-    SUFFIXES,
     Admission,
     Document,
     Outcome,
     Status,
+    check_size,
     check_supported,
     check_text,
     clean_name,
     document_id,
     file_name,
+    is_plain,
     read_text,
+    suffix_of,
 )
-from librarian.errors import DocumentError, DocumentTooLarge, EmptyDocument, LibrarianError
+from librarian.errors import (
+    DocumentError,
+    DocumentTooLarge,
+    EmptyDocument,
+    LibrarianError,
+    LibraryError,
+)
+from librarian.formats import SUFFIXES, is_text
 from librarian.language import language_of
 from librarian.library import Library
 
+Convert = Callable[[str, bytes], Converted]  #: name and bytes of a file, to text with its pages
 
-def admit_file(library: Library, name: str, data: bytes, *, replace: bool = False) -> Admission:
-    """Takes a file into the library, or says in words why not. Blocks; call it on a thread."""
+
+TEXT, PAGES = ".text.md", ".pages.json"  # what is kept beside the original of a converted file
+
+
+def admit_file(
+    library: Library,
+    name: str,
+    data: bytes,
+    *,
+    replace: bool = False,
+    converter: Convert = convert,
+) -> Admission:
+    """Takes a file into the library, or says in words why not. Blocks; call it on a thread.
+
+    `converter` is asked for all but plain text; without one that happens in this process, which
+    is for files that nobody need fear.
+    """
     shown = clean_name(name)
     try:
         check_supported(shown)
-        text = read_text(data)
+        check_size(len(data))
+        converted = None
+        if not data or (is_plain(shown) and is_text(data)):
+            text = read_text(data)
+        else:
+            converted = converter(shown, data)
+            text = check_text(converted.text)
         with library.admission:
-            return _admit(library, shown, text, data, replace)
+            return _admit(library, shown, text, data, replace, converted)
     except DocumentError as exc:
         return Admission(name=shown, outcome=Outcome.REFUSED, message=str(exc))
 
 
-def admit_path(library: Library, name: str, path: Path, *, replace: bool = False) -> Admission:
+def admit_path(
+    library: Library,
+    name: str,
+    path: Path,
+    *,
+    replace: bool = False,
+    converter: Convert = convert,
+) -> Admission:
     """Takes a file that is on a disk of this machine; one that is too large is not read.
 
     Raises:
         OSError: it cannot be read.
     """
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        error = DocumentTooLarge(f"It has {size:,} bytes; at most {MAX_BYTES:,} are read.")
-        return Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(error))
-    return admit_file(library, name, path.read_bytes(), replace=replace)
+    try:
+        check_size(path.stat().st_size)
+    except DocumentTooLarge as exc:
+        return Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(exc))
+    return admit_file(library, name, path.read_bytes(), replace=replace, converter=converter)
 
 
 def admit_text(library: Library, name: str, text: str, *, replace: bool = False) -> Admission:
@@ -76,7 +116,7 @@ def files_in(path: Path) -> Iterator[tuple[str, Path]]:
     for each in sorted(path.rglob("*")):
         relative = each.relative_to(path)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or each.suffix.lower() not in SUFFIXES or not each.is_file():
+        if hidden or suffix_of(each.name) not in SUFFIXES or not each.is_file():
             continue
         if each.resolve().is_relative_to(root):
             yield relative.as_posix(), each
@@ -88,7 +128,14 @@ def title_of(text: str) -> str:
     return clean_name(" ".join(words[:8]).rstrip(".,:;")[:60] or "text")
 
 
-def _admit(library: Library, name: str, text: str, data: bytes, replace: bool) -> Admission:
+def _admit(
+    library: Library,
+    name: str,
+    text: str,
+    data: bytes,
+    replace: bool,
+    converted: Converted | None = None,
+) -> Admission:
     doc_id = document_id(text)
     same_text, same_name = library.catalogue.find(doc_id=doc_id, name=name)
     if same_text is not None:
@@ -102,7 +149,11 @@ def _admit(library: Library, name: str, text: str, data: bytes, replace: bool) -
                 message=f"{name} is in the library already, with another text.",
             )
         discard(library, same_name, replaced_at=time.time())
-    library.keep_original(file_name(name, doc_id), data)
+    file = file_name(name, doc_id)
+    library.keep_original(file, data)
+    if converted is not None:
+        library.keep_original(f"{file}{TEXT}", text.encode())
+        library.keep_original(f"{file}{PAGES}", json.dumps(converted.pages).encode())
     library.catalogue.put(_new(library, doc_id, name, text, len(data)))
     return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id)
 
@@ -110,7 +161,8 @@ def _admit(library: Library, name: str, text: str, data: bytes, replace: bool) -
 def discard(library: Library, document: Document, replaced_at: float | None = None) -> None:
     """Takes a document off the list; the graph forgets it as soon as nothing is indexed."""
     library.catalogue.remove(document, replaced_at)
-    library.drop_original(document.file)
+    for ending in ("", TEXT, PAGES):
+        library.drop_original(f"{document.file}{ending}")
 
 
 def read_document(library: Library, document: Document) -> str:
@@ -119,10 +171,37 @@ def read_document(library: Library, document: Document) -> str:
     Raises:
         LibrarianError: its original is gone, or is no longer what it was.
     """
-    text = read_text(library.read_original(document.file))
+    file = document.file
+    if _was_converted(library, document):
+        file += TEXT
+    text = read_text(library.read_original(file))
     if document_id(text) != document.id:
-        raise LibrarianError(f"{document.file} was changed in the library's folder; add it anew.")
+        raise LibrarianError(f"{file} was changed in the library's folder; add it anew.")
     return text
+
+
+def pages_of(library: Library, document: Document) -> tuple[int, ...]:
+    """Where each page of a document begins in its text, in characters; empty without pages.
+
+    Raises:
+        LibraryError: its list of pages is damaged.
+    """
+    if not _was_converted(library, document):
+        return ()
+    file = f"{document.file}{PAGES}"
+    try:
+        return tuple(map(int, json.loads(library.read_original(file))))
+    except (ValueError, TypeError) as exc:
+        raise LibraryError(f"{file} is damaged; delete the document and add it anew.") from exc
+
+
+def page_of(library: Library, document: Document, offset: int) -> int | None:
+    """The page on which a character of a document's text is; None where there are no pages."""
+    return page_at(pages_of(library, document), offset)
+
+
+def _was_converted(library: Library, document: Document) -> bool:
+    return (library.files / f"{document.file}{TEXT}").exists()
 
 
 def _duplicate(library: Library, name: str, known: Document) -> Admission:

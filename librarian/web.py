@@ -209,7 +209,7 @@ def _add(librarian: Librarian, body: dict[str, Any]) -> Any:
         found = librarian.add_path(path, replace=replace)
         return {"admissions": [asdict(admission) for admission in found]}
     try:
-        admission = librarian.add_file(str(name), path.read_bytes(), replace=replace)
+        admission = librarian.add_at(str(name), path, replace=replace)
     except OSError as exc:  # the other files of a folder are not held up
         reason = f"It could not be read: {exc.strerror or exc}."
         admission = Admission(name=str(name), outcome=Outcome.REFUSED, message=reason)

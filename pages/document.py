@@ -125,7 +125,8 @@ def show_part(part: Part) -> None:
                 st.badge("the one you came for", icon=":material/bookmark:", color="blue")
             for alarm in part.reading.alarms:
                 st.badge(ALARMS[alarm], icon=":material/warning:", color="orange")
-            st.caption(f"{part.tokens:,} tokens, from character {part.start:,}")
+            page = f"p. {part.page:,}, " if part.page else ""
+            st.caption(f"{page}{part.tokens:,} tokens, from character {part.start:,}")
         with st.container(height="content" if marked else TEXT_HEIGHT, border=False):
             st.text(part.text)
         names = part.entities or part.reading.entities

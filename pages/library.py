@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit.elements.lib.mutable_status_container import StatusContainer
 
 from librarian import ui
 from librarian.documents import Admission, Outcome
+from librarian.formats import FORMATS
 from librarian.samples import SAMPLES
 from librarian.ui_upload import upload_area
 
@@ -14,6 +16,7 @@ snapshot = librarian.snapshot()
 state = st.session_state
 state.setdefault("results", [])
 state.setdefault("conflicts", {})
+LONG_S = 2.0  # from which on a person wants to know how long it has taken
 
 
 def note(admission: Admission, text: str = "") -> None:
@@ -40,6 +43,10 @@ def keep_old(name: str) -> None:
         librarian.uploads.drop(key)
 
 
+def taking(status: StatusContainer, label: str, seconds: float) -> None:
+    status.update(label=f"{label} {ui.span(seconds)}" if seconds >= LONG_S else label)
+
+
 def sentence(result: Admission) -> str:
     name, message = ui.plain(result.name), ui.plain(result.message)
     match result.outcome:
@@ -52,7 +59,9 @@ def sentence(result: Admission) -> str:
 
 st.title("Library")
 st.caption(
-    "Books and notes in .txt and .md. Each is read by the model once and kept on this machine."
+    "Books and notes: "
+    f"{', '.join(suffix for form in FORMATS for suffix in form.suffixes)}. "
+    "Each is read by the model once and kept on this machine."
 )
 ui.banners(snapshot, whole=True)
 
@@ -75,17 +84,25 @@ with text, st.form("text", clear_on_submit=True, border=False):
             name = f"{title.strip()}.md" if title.strip() else ""
             note(librarian.add_text(name, pasted), pasted)
         st.rerun()
-with folder, st.form("folder", border=False):
-    path = st.text_input(
-        "Path on the machine that runs the library", placeholder="/home/me/books or C:\\Books"
-    )
-    if st.form_submit_button(
-        "Add all .txt and .md files in it", icon=":material/drive_folder_upload:"
-    ):
-        with ui.told(), st.spinner("Reading the folder…"):
-            for admission in librarian.add_path(Path(path or "?")):
-                state.results.append(admission)
-        st.rerun()
+with folder:
+    with st.form("folder", border=False):
+        path = st.text_input(
+            "Path on the machine that runs the library", placeholder="/home/me/books or C:\\Books"
+        )
+        asked = st.form_submit_button(
+            "Add all files in it that are read", icon=":material/drive_folder_upload:"
+        )
+if asked:  # below the tabs: a hidden one would hide it
+    st.button("Stop", icon=":material/stop_circle:", key="stop-folder")
+    with st.status("Reading the folder…") as status, ui.told():
+
+        def reading(name: str, seconds: float) -> None:
+            taking(status, f"Reading {ui.plain(name)}…", seconds)
+
+        for admission in librarian.add_path(Path(path or "?"), watch=reading):
+            state.results.append(admission)
+            status.update(label=f"Read {ui.plain(admission.name)}")
+    st.rerun()
 
 for name in list(state.conflicts):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):

@@ -13,11 +13,13 @@ PACKAGE = ROOT / "librarian"
 
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
-    "errors checks knowledge tokens language settings portal logbook samples durable vectors",
-    "documents wording gate chunking progress pace estimates models decisions turns account",
+    "errors checks knowledge tokens language settings portal logbook samples durable vectors"
+    " formats ebooks",
+    "documents conversion wording gate chunking progress pace estimates models decisions turns"
+    " account",
     "forces layout mending standing",
     "catalogue journal edits library calls signals quality desk embeddings pulls",
-    "telling evidence scope engine storages editing assembly intake snapshot outlook",
+    "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
     "indexing answers conversations dossier verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph",
@@ -53,6 +55,8 @@ ROOMS = {
         "pages/",
         "streamlit_app.py",
     ),
+    "kreuzberg": ("librarian/conversion.py",),
+    "psutil": ("librarian/workers.py",),
     "filelock": ("librarian/library.py",),
     "sqlite3": (
         "librarian/catalogue.py",

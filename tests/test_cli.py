@@ -174,9 +174,9 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_taken(home: Path, tmp_path
     names = ("book.pdf", "empty.txt", "missing.txt", "ada.txt")
     done = run(home, "ingest", *(str(tmp_path / name) for name in names))
     assert done.returncode == 1
-    assert "book.pdf: refused. .pdf files cannot be read yet. Save it as .txt" in done.stderr
+    assert "book.pdf: refused. It is damaged, or is not what its beginning says." in done.stderr
     assert "empty.txt: refused. The file has no bytes." in done.stderr
-    assert "missing.txt: refused. There is no .txt or .md file at this path." in done.stderr
+    assert "missing.txt: refused. There is no file at this path that is read." in done.stderr
     assert "ada.txt: processed" in done.stdout
 
     (tmp_path / "ada.txt").write_text(CURIE, encoding="utf-8")

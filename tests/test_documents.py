@@ -223,16 +223,19 @@ def test_an_original_is_stored_under_one_plain_file_name(name: str, text: str) -
     assert not any(character in '<>:"|?*\n\r\x00' for character in file)
 
 
-@pytest.mark.parametrize("name", ["a.txt", "A.TXT", "заметки.md", "archive.tar.txt"])
-def test_texts_are_supported(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a.txt", "A.TXT", "заметки.md", "archive.tar.txt", "b.PDF", "c.fb2", "c.FB2.zip"]
+)
+def test_what_is_read_is_known_by_its_ending(name: str) -> None:
     check_supported(name)
 
 
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
-        ("a.pdf", ".pdf"),
-        ("A.DOCX", ".docx"),
+        ("a.doc", ".doc"),
+        ("A.JPG", ".jpg"),
+        ("a.zip", ".zip"),
         ("README", "without an ending"),
         ("a.txt.exe", ".exe"),
     ],

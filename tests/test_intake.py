@@ -46,7 +46,8 @@ def test_documents_queue_in_the_order_they_came(library: Library) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.pdf", b"%PDF-1.7", ".pdf files cannot be read"),
+        ("a.pdf", b"%PDF-1.7", "is damaged"),
+        ("a.doc", b"text", ".doc files cannot be read"),
         ("empty.txt", b"", "no bytes"),
         ("blank.md", b" \n\t", "white space"),
         ("noise.txt", bytes(range(256)) * 20, "encoding"),

@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_holds_up_no_other(client: Tes
         ("pause", {}, 400, 'needs a string "doc"'),
         ("ask", {"question": "   "}, 422, "The question is empty."),
         ("ask", {"question": "Who?", "mode": "psychic"}, 422, "There is no mode 'psychic'"),
-        ("add", {"path": "/nowhere/to/be/found"}, 503, "neither a .txt or .md file"),
+        ("add", {"path": "/nowhere/to/be/found"}, 503, "neither a file that is read"),
     ],
 )
 def test_a_verb_that_cannot_be_done_says_why(

@@ -87,7 +87,7 @@ def test_what_cannot_be_taken_is_refused_in_words(page: Any, app: App, tmp_path:
     go(page, app, "", "Library")
     page.set_input_files("input[type=file]", [str(tmp_path / n) for n in ("empty.txt", "scan.pdf")])
     page.get_by_text("empty.txt was refused").wait_for()
-    page.get_by_text(".pdf files cannot be read yet").wait_for()
+    page.get_by_text("scan.pdf was refused. It is damaged").wait_for()
 
 
 def test_a_new_text_under_a_known_name_is_asked_about(page: Any, app: App, tmp_path: Path) -> None:
