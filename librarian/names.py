@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
+import itertools
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -28,6 +29,7 @@ class Names:
         self._names = [entity.name for entity in ranked]
         self._folded = [_folded(name) for name in self._names]
         self._spaced = [" " + _MARKS.sub(" ", name) for name in self._folded]
+        self._text, self._words = _Lines(self._folded), _Lines(self._spaced)
 
     def search(self, text: str, limit: int = 20) -> tuple[str, ...]:
         """Equal names first, then beginnings, beginnings of words, parts, other inflections.
@@ -38,17 +40,24 @@ class Names:
         words = wanted.split()
         if not words:
             return tuple(self._names[:limit])
-        found = [
-            (_rank(name, self._spaced[place], wanted), place)
-            for place, name in enumerate(self._folded)
-            if words[0] in name and all(word in name for word in words)
-        ]
+        found: dict[int, None] = {}
+        for lines, needle in (
+            (self._text, f"\n{wanted}\n"),
+            (self._text, f"\n{wanted}"),
+            (self._words, f" {wanted}"),
+            (self._text, wanted),
+        ):
+            lines.find(needle, found, limit)
+        if len(found) < limit and len(words) > 1:
+            for place, name in enumerate(self._folded):
+                if words[0] in name and all(word in name for word in words):
+                    found.setdefault(place)
         if len(found) < limit:
-            found += self._inflected(words, {place for _, place in found})
-        return tuple(self._names[place] for _, place in heapq.nsmallest(limit, found))
+            found.update(dict.fromkeys(self._inflected(words, set(found))))
+        return tuple(self._names[place] for place in list(found)[:limit])
 
-    def _inflected(self, words: list[str], known: set[int]) -> list[tuple[int, int]]:
-        """The words of a text by their stems; the fewer letters after them, the better."""
+    def _inflected(self, words: list[str], known: set[int]) -> list[int]:
+        """Where the words of a text stand in another form, by their stems."""
         stems = [_stem(word) for word in words]
         if not all(stems):
             return []
@@ -62,10 +71,26 @@ class Names:
             re.compile(rf" {re.escape(stem)}\w{{0,{LONGEST_ENDING}}}(?!\w)") for stem in stems
         ]
         return [
-            (5, place)
+            place
             for place in likely
             if place not in known and all(one.search(self._spaced[place]) for one in pattern)
         ]
+
+
+class _Lines:
+    """Many short texts as one, in which Python looks without a loop of its own."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._all = "".join(f"\n{text}" for text in texts) + "\n"
+        self._starts = [0, *itertools.accumulate(len(text) + 1 for text in texts)]
+
+    def find(self, needle: str, found: dict[int, None], limit: int) -> None:
+        """Adds the places of texts with it, in their order, until there are enough."""
+        at = self._all.find(needle)
+        while at >= 0 and len(found) < limit:
+            place = bisect_right(self._starts, at) - 1
+            found.setdefault(place)
+            at = self._all.find(needle, self._starts[place + 1])
 
 
 class _Same:
@@ -93,14 +118,6 @@ def search(graph: Graph, text: str, limit: int = 20) -> tuple[str, ...]:
 
 def _folded(text: str) -> str:
     return " ".join(text.casefold().replace("ё", "е").split())
-
-
-def _rank(name: str, spaced: str, wanted: str) -> int:
-    if name.startswith(wanted):
-        return int(name != wanted)
-    if f" {wanted}" in spaced:
-        return 2
-    return 3 if wanted in name else 4
 
 
 def _stem(word: str) -> str:
