@@ -36,6 +36,7 @@ MERGED_AT_ONCE = 32
 # LightRAG allows 100 records a chunk; on an 8B model that is minutes, and longer than its context.
 RECORDS = 50
 ENTITIES = 25
+OFFLINE_EVIDENCE = 30_000  # tokens
 
 
 @asynccontextmanager
@@ -172,6 +173,8 @@ def _build(
 
     tokenizer = PieceTokenizer()
     room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
+    # What a question is answered from; most of it is for passages. The offline model has no limit.
+    evidence = OFFLINE_EVIDENCE if calls.model.card.backend == "offline" else room - 1500
     at_once = settings.llm_max_async + 1
     extract, ask = _closures(desk)
 
@@ -220,9 +223,9 @@ def _build(
             summary_context_size=min(12000, room - 1500),
             summary_max_tokens=min(1200, room // 4),
             max_parallel_insert=DOCUMENTS_AT_ONCE,
-            max_total_tokens=room - 1500,
-            max_entity_tokens=room // 6,
-            max_relation_tokens=room // 5,
+            max_total_tokens=evidence,
+            max_entity_tokens=evidence // 8,
+            max_relation_tokens=evidence // 7,
             addon_params={"language": LANGUAGE_MARK},
         )
 

@@ -158,6 +158,9 @@ class Engine:
             mode=mode,
             only_need_prompt=True,
             enable_rerank=False,
+            # LightRAG's own defaults for a question, 30,000 in all, are longer than the context.
+            max_entity_tokens=self._rag.max_entity_tokens,
+            max_relation_tokens=self._rag.max_relation_tokens,
             max_total_tokens=self._rag.max_total_tokens - carried,
             conversation_history=[{"role": m.role, "content": m.content} for m in history],
         )

@@ -23,7 +23,7 @@ from librarian.errors import (
     UnknownDocument,
 )
 from librarian.logbook import loop_errors
-from librarian.models.offline import OfflineModel
+from librarian.models.offline import OfflineBrain, OfflineModel
 from librarian.settings import Settings
 from tests.conftest import Opened, until, until_processed, until_status, view_of
 from tests.ollama_server import Fault, OllamaServer
@@ -595,3 +595,28 @@ def test_a_library_whose_model_is_gone_at_the_start_says_that_it_waits(tmp_path:
         assert "ollama serve" in librarian.snapshot().health.remedy
     finally:
         librarian.close()
+
+
+def test_a_question_has_room_for_passages_and_fits_into_the_context(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """LightRAG's own bounds for a question leave no room for passages in a library of names."""
+    deeds = "чинил мачту|писал письма домой|спорил о погоде|продавал соль|искал лоцмана".split("|")
+    text = "\n\n".join(
+        f"Капитан Ларс Хольм{n} {deed} в порту Беломорск{n} и говорил с Игнатом Корчагиным о том, "
+        f"что осенью {1900 + n} года лёд встал раньше, чем в прежние годы на севере."
+        for n in range(60)
+        for deed in deeds
+    )
+    with OllamaServer(parallel=4, num_ctx=8192, brain=OfflineBrain()) as server:
+        settings = Settings.from_env(
+            {"OLLAMA_HOST": server.url}, home=tmp_path / "library", backend="ollama"
+        )
+        librarian = opened(settings)
+        librarian.add_text("names.txt", text)
+        until_processed(librarian, "names.txt")
+        for mode in ("mix", "hybrid"):
+            stream = librarian.ask("Что делал капитан Ларс Хольм в порту?", mode)
+            assert "".join(stream)
+            assert stream.answer.sources, mode
+            assert server.calls[-1].prompt_tokens < 6000  # the rest is for the answer
