@@ -12,7 +12,7 @@ from anyio import CancelScope, to_thread
 from librarian.app import Librarian
 from librarian.errors import LibrarianError
 from librarian.registry import PROCESS
-from librarian.settings import Settings, server_url
+from librarian.settings import Settings, check_door, server_url
 from librarian.web import routes
 
 
@@ -23,6 +23,7 @@ async def lifespan(_: object) -> AsyncIterator[None]:
         # Streamlit's own flags win: they say where the server really listens.
         port, host = st.get_option("server.port"), st.get_option("server.address")
         settings = Settings.from_env(port=port, host=host)
+        check_door(settings)
         address = server_url(settings.host, settings.port)
         librarian = await to_thread.run_sync(lambda: Librarian.open(settings, address=address))
     except LibrarianError as exc:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from librarian import cli, upkeep
 from librarian.errors import LibrarianError
-from librarian.settings import Settings
+from librarian.settings import Settings, check_door
 
 MODES = ("mix", "hybrid", "local", "global", "naive")
 KEPT = "Stopped. The work done so far is kept; it goes on in the dashboard or at the next start."
@@ -62,9 +62,11 @@ def _serve(settings: Settings) -> int:
 
     Raises:
         LibraryBusy: another process has the home.
+        SettingsError: it would be open to the network.
     """
     from librarian.library import Library
 
+    check_door(settings)
     Library.open(settings.home).close()  # who has it is said here, before any server is started
     os.environ["LIBRARIAN_HOME"] = str(settings.home)
     os.environ["LIBRARIAN_HOST"], os.environ["LIBRARIAN_PORT"] = settings.host, str(settings.port)

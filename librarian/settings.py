@@ -118,6 +118,19 @@ def is_local(name: str) -> bool:
         return name.lower() == "localhost"
 
 
+def check_door(settings: Settings) -> None:
+    """Refuses to serve to the network where whoever reaches this machine would be let in.
+
+    Raises:
+        SettingsError: it would listen beyond this machine without a token.
+    """
+    if not is_local(settings.host) and not settings.api_token:
+        raise SettingsError(
+            f"LIBRARIAN_HOST is {settings.host!r}, which others on the network can reach, and "
+            "there is no LIBRARIAN_API_TOKEN. Set one, or listen on 127.0.0.1."
+        )
+
+
 def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     value = env.get(name, "").strip().lower() or choices[0]
     if value not in choices:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from functools import wraps
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from anyio import to_thread
 from starlette.requests import Request
@@ -22,10 +19,20 @@ from starlette.routing import Route
 from librarian.app import Librarian
 from librarian.checks import Report
 from librarian.documents import Admission, Outcome
+from librarian.doors import (
+    BadRequest,
+    BodyTooLarge,
+    Forbidden,
+    Unauthorized,
+    check_origin,
+    check_token,
+    json_body,
+    path_of,
+    text_of,
+)
 from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
 from librarian.exports import to_csv, to_graphml, to_html
 from librarian.rooms import CACHES
-from librarian.settings import is_local
 from librarian.snapshot import as_json
 from librarian.uploads import NoRoom, UploadError, WrongPlace
 from librarian.views import GraphRequest
@@ -44,22 +51,6 @@ PIECE_BYTES = 1024 * 1024
 Handler = Callable[[Request, Librarian], Awaitable[Response]]
 
 
-class BadRequest(LibrarianError):
-    """README.md shows a request that works."""
-
-
-class BodyTooLarge(BadRequest):
-    """Send it in parts, or put the file into a folder and use `ingest`."""
-
-
-class Forbidden(BadRequest):
-    """Requests of other web sites are not answered; open the dashboard itself."""
-
-
-class Unauthorized(BadRequest):
-    """Send LIBRARIAN_API_TOKEN as `Authorization: Bearer …`."""
-
-
 def routes(get: Callable[[], Librarian]) -> list[Route]:
     """The routes over the Librarian that `get` returns (it may raise a LibrarianError)."""
 
@@ -67,10 +58,10 @@ def routes(get: Callable[[], Librarian]) -> list[Route]:
         @wraps(handler)
         async def answer(request: Request) -> Response:
             try:
-                _check_origin(request)
+                check_origin(request)
                 librarian = get()
                 if guarded:
-                    _check_token(request, librarian.settings.api_token)
+                    check_token(request, librarian.settings.api_token)
                 return await handler(request, librarian)
             except LibrarianError as exc:
                 return JSONResponse({"error": str(exc)}, status_code=_status_of(exc))
@@ -89,7 +80,7 @@ def routes(get: Callable[[], Librarian]) -> list[Route]:
 
 async def insert(request: Request, librarian: Librarian) -> Response:
     """`POST /insert`: queues a text."""
-    body = await _json_body(request, librarian.settings.max_body_bytes)
+    body = await json_body(request, librarian.settings.max_body_bytes)
     text, name = body.get("text"), body.get("name", "")
     if not isinstance(text, str):
         raise BadRequest('The JSON object needs a string "text".')
@@ -144,8 +135,8 @@ async def upload(request: Request, librarian: Librarian) -> Response:
             async for piece in _pieces(request):
                 at = await to_thread.run_sync(uploads.append, key, at, piece)
             return JSONResponse({"bytes": at})
-        body = await _json_body(request, librarian.settings.max_body_bytes)
-        name, size = _text(body, "name"), body.get("bytes")
+        body = await json_body(request, librarian.settings.max_body_bytes)
+        name, size = text_of(body, "name"), body.get("bytes")
         if not isinstance(size, int):
             raise BadRequest('The JSON object needs a whole number "bytes".')
         taken = await to_thread.run_sync(lambda: librarian.add_upload(key, name, size))
@@ -168,7 +159,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 async def do(request: Request, librarian: Librarian) -> Response:
     """`POST /api/do/VERB`: what a command asks of the dashboard that owns the home."""
     verb = request.path_params["verb"]
-    body = await _json_body(request, librarian.settings.max_body_bytes)
+    body = await json_body(request, librarian.settings.max_body_bytes)
     if verb not in VERBS:
         raise BadRequest(f"There is no {verb!r}.")
     if verb == "ask":
@@ -178,7 +169,7 @@ async def do(request: Request, librarian: Librarian) -> Response:
 
 async def ask(request: Request, librarian: Librarian, body: dict[str, Any]) -> Response:
     """`POST /api/do/ask`: an answer; the model's work on it ends when nobody waits any more."""
-    stream = librarian.ask(_text(body, "question"), str(body.get("mode") or "mix"))
+    stream = librarian.ask(text_of(body, "question"), str(body.get("mode") or "mix"))
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -204,7 +195,7 @@ def checks_json(report: Report) -> dict[str, Any]:
 
 
 def _add(librarian: Librarian, body: dict[str, Any]) -> Any:
-    path, name, replace = Path(_text(body, "path")), body.get("name"), bool(body.get("replace"))
+    path, name, replace = path_of(body), body.get("name"), bool(body.get("replace"))
     if not name:
         found = librarian.add_path(path, replace=replace)
         return {"admissions": [asdict(admission) for admission in found]}
@@ -217,12 +208,12 @@ def _add(librarian: Librarian, body: dict[str, Any]) -> Any:
 
 
 def _insert(librarian: Librarian, body: dict[str, Any]) -> Any:
-    admission = librarian.add_text(str(body.get("name") or ""), str(body.get("text") or ""))
+    admission = librarian.add_text(str(body.get("name") or ""), text_of(body, "text"))
     return {"admissions": [asdict(admission)]}
 
 
 def _ask(librarian: Librarian, body: dict[str, Any]) -> Any:
-    return asdict(librarian.ask(_text(body, "question"), str(body.get("mode") or "mix")).answer)
+    return asdict(librarian.ask(text_of(body, "question"), str(body.get("mode") or "mix")).answer)
 
 
 def _graphml(librarian: Librarian, _: dict[str, Any]) -> Any:
@@ -248,7 +239,7 @@ def _probe(librarian: Librarian, _: dict[str, Any]) -> Any:
 
 def _document_verb(method: str) -> Callable[[Librarian, dict[str, Any]], Any]:
     def run(librarian: Librarian, body: dict[str, Any]) -> Any:
-        getattr(librarian, method)(_text(body, "doc"))
+        getattr(librarian, method)(text_of(body, "doc"))
         return {"ok": True}
 
     return run
@@ -296,52 +287,3 @@ def _status_of(error: LibrarianError) -> int:
         (NotReady, 503),
     )
     return next((code for kind, code in kinds if isinstance(error, kind)), 503)
-
-
-def _check_origin(request: Request) -> None:
-    """A page of another site may not use this server through its visitor's browser."""
-    _check_host(request)
-    origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host"):
-        if not (request.method == "GET" and origin == "null"):
-            raise Forbidden(f"The request comes from {origin!r:.80}.")
-
-
-def _check_token(request: Request, token: str) -> None:
-    given = request.headers.get("authorization", "")
-    if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        raise Unauthorized("This library has a token, and the request has not.")
-
-
-def _check_host(request: Request) -> None:
-    """A foreign name that was made to point here (DNS rebinding) is not one of ours."""
-    server = request.scope.get("server")
-    if server and is_local(str(server[0])):
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if not is_local(host):
-            raise Forbidden(f"This server is not called {host!r:.80}.")
-
-
-async def _json_body(request: Request, limit: int) -> dict[str, Any]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise BadRequest("Send it with Content-Type: application/json.")
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > limit:
-            raise BodyTooLarge(f"The body is larger than {limit:,} bytes.")
-    try:
-        body = await asyncio.to_thread(json.loads, bytes(data))
-    except (ValueError, RecursionError) as exc:
-        raise BadRequest("The body is not JSON.") from exc
-    if not isinstance(body, dict):
-        raise BadRequest("The body is JSON, but not an object.")
-    return body
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise BadRequest(f'The JSON object needs a string "{name}".')
-    return value

@@ -24,7 +24,7 @@ LAYERS = (
     "machine doctor probes uploads archives",
     "arrivals names parts graph",
     "exports views rooms reembed",
-    "streams examination",
+    "streams examination doors",
     "app",
     "registry web cli remote upkeep",
     "ui __main__",
@@ -44,7 +44,7 @@ ROOMS = {
     ),
     "ollama": ("librarian/models/ollama.py", "librarian/models/faults.py"),
     "pyvis": ("librarian/graph.py",),
-    "starlette": ("librarian/web.py",),
+    "starlette": ("librarian/doors.py", "librarian/web.py"),
     "uvicorn": ("librarian/web.py",),
     "streamlit": (
         "librarian/ui.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from librarian.errors import SettingsError
-from librarian.settings import Settings, ollama_url
+from librarian.settings import Settings, check_door, ollama_url
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -127,3 +127,12 @@ def test_a_home_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path
 )
 def test_a_host_is_read_as_ollama_reads_it(host: str, url: str) -> None:
     assert ollama_url(host) == url
+
+
+def test_a_door_to_the_network_wants_a_token() -> None:
+    for host in ("127.0.0.1", "localhost", "::1"):
+        check_door(Settings.from_env({"LIBRARIAN_HOST": host}))
+    for host in ("0.0.0.0", "::", "192.168.1.7", "library.example"):
+        with pytest.raises(SettingsError, match=r"LIBRARIAN_API_TOKEN.*127\.0\.0\.1"):
+            check_door(Settings.from_env({"LIBRARIAN_HOST": host}))
+        check_door(Settings.from_env({"LIBRARIAN_HOST": host, "LIBRARIAN_API_TOKEN": "long"}))

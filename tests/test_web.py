@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import warnings
@@ -356,3 +357,28 @@ def test_the_end_of_an_upload_wants_its_name_and_size(librarian: Librarian, body
     client = client_of(librarian)
     response = client.post(f"/upload/{KEY}", json=body, headers=ticket(librarian))
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize("header", [{"Host": "[::1"}, {"Origin": "http://["}])
+def test_an_address_that_is_none_is_a_bad_request(
+    librarian: Librarian, header: dict[str, str]
+) -> None:
+    app = Starlette(routes=routes(lambda: librarian))
+    client = TestClient(app, base_url="http://127.0.0.1")
+    assert client.get("/api/status").status_code == 200
+    assert client.get("/api/status", headers=header).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["a\x00b", "\ud800"])
+@pytest.mark.parametrize("name", [{}, {"name": "a.txt"}])
+def test_a_path_that_is_none_is_a_bad_request(
+    client: TestClient, path: str, name: dict[str, str]
+) -> None:
+    body = json.dumps({"path": path, **name}).encode()
+    headers = {"Content-Type": "application/json"}
+    assert client.post("/api/do/add", content=body, headers=headers).status_code == 400
+
+
+def test_a_text_that_is_none_is_not_taken(client: TestClient) -> None:
+    assert client.post("/api/do/insert", json={"text": [1]}).status_code == 400
+    assert client.get("/api/status").json()["documents"] == []
