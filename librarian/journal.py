@@ -28,7 +28,12 @@ CREATE TABLE IF NOT EXISTS answers (
     output_s REAL NOT NULL, total_s REAL NOT NULL)
 """
 _LATER = {"subject": "TEXT NOT NULL DEFAULT ''", "remarks": "TEXT NOT NULL DEFAULT ''"}
-_INDEX = "CREATE INDEX IF NOT EXISTS answers_subject ON answers (subject) WHERE subject != ''"
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS answers_subject ON answers (subject) WHERE subject != ''",
+    # What documents have cost is read from it alone: the answers are hundreds of megabytes.
+    "CREATE INDEX IF NOT EXISTS answers_spent ON answers "
+    "(document, prompt_tokens, output_tokens, total_s)",
+)
 _NUMBERS = ("prompt_tokens", "output_tokens", "load_s", "prompt_s", "output_s", "total_s")
 _COLUMNS = ("key", "role", "model", "document", "chunk", "at", "text", *_NUMBERS, *_LATER)
 _ROW = f"({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
@@ -241,7 +246,8 @@ def _opened(path: Path) -> sqlite3.Connection:
         there = {row[1] for row in db.execute("PRAGMA table_info(answers)")}
         for name in _LATER.keys() - there:  # a journal of an earlier version
             db.execute(f"ALTER TABLE answers ADD COLUMN {name} {_LATER[name]}")
-        db.execute(_INDEX)
+        for index in _INDEXES:
+            db.execute(index)
     except sqlite3.Error:
         db.close()
         raise

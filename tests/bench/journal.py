@@ -13,10 +13,17 @@ from tests.bench.processes import Broken, own_folder
 from tests.bench.report import Row, percentile
 
 ANSWERS = 100_000
+DOCUMENTS = 200
 LETTERS = 1500  # of an answer about a chunk; half as many bytes again in Russian
 TRIES = 500
 STARTS = 5
 MB = 1024 * 1024
+
+
+_COLUMNS = (
+    "(key, role, model, document, chunk, at, text, prompt_tokens, output_tokens, load_s, prompt_s, "
+    "output_s, total_s, subject)"
+)
 
 
 def journal(corpus: Path | None) -> list[Row]:
@@ -59,11 +66,15 @@ def _fill(path: Path) -> None:
     def row(number: int) -> tuple[object, ...]:
         at = dice.randrange(LETTERS)
         answer = text[at : at + LETTERS]
-        return (_key(number), "extract", "m", "doc", number, 0.0, answer, 3000, 700, 0, 1, 40, 43)
+        document, subject = f"doc-{number % DOCUMENTS}", _key(number).hex()
+        counts = (3000, 700, 0, 1, 40, 43)
+        return (_key(number), "extract", "m", document, number, 0.0, answer, *counts, subject)
 
     db = sqlite3.connect(path)
     with db:
-        db.executemany(f"INSERT INTO answers VALUES ({'?, ' * 12}?)", map(row, range(ANSWERS)))
+        db.executemany(
+            f"INSERT INTO answers {_COLUMNS} VALUES ({'?, ' * 13}?)", map(row, range(ANSWERS))
+        )
     db.close()
 
 
