@@ -59,6 +59,8 @@ class Running:
     started_s: float
     moved_s: float
     scope: anyio.CancelScope
+    speaks: bool = False  #: the server works on its answer; before, it may wait in a queue there
+    yields: bool = False  #: it is ended for a person's question, and asked again after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Account:
     retries: int = 0
     reloads: int = 0  #: calls before which the server had to load the model
     texts_embedded: int = 0
+    spoke_at_once: int = 0  #: most answers that the server wrote at the same time
     moved_s: float = 0.0  #: when a call or an embedding ended last
 
     def add(self, record: CallRecord) -> None:

@@ -73,14 +73,15 @@ class Answers:
             raise QuestionError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
         began = self._clock()
         recalled = recent(history, self._engine.history_tokens)
-        found = await self._engine.retrieve(asked, mode, recalled, documents)
-        if found is None:
-            heard(NOTHING)
-            return Answer(question=asked, text=NOTHING, mode=mode, sources=(), cited=())
-        evidence(found)
-        completion = await self._calls.complete(
-            Prompt(messages=found.messages, role=Role.QUERY), Ticket(), heard
-        )
+        with self._calls.attending():
+            found = await self._engine.retrieve(asked, mode, recalled, documents)
+            if found is None:
+                heard(NOTHING)
+                return Answer(question=asked, text=NOTHING, mode=mode, sources=(), cited=())
+            evidence(found)
+            completion = await self._calls.complete(
+                Prompt(messages=found.messages, role=Role.QUERY), Ticket(), heard
+            )
         return made_of(found, asked, mode, completion.text, self._clock() - began)
 
 

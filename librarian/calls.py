@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -15,7 +15,7 @@ import anyio
 import numpy as np
 from anyio import to_thread
 
-from librarian.account import Account, CallRecord, CallView, Running, Ticket
+from librarian.account import Account, CallView, Ticket
 from librarian.decisions import Decision, row_for
 from librarian.errors import (
     BadEmbedding,
@@ -23,12 +23,12 @@ from librarian.errors import (
     JournalError,
     LibrarianError,
     ModelError,
-    TruncatedAnswer,
 )
+from librarian.inflight import InFlight
 from librarian.journal import Journal, Kept, key_of
 from librarian.models.forms import tidied
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Role, Vectors
-from librarian.turns import Outage, Slots
+from librarian.turns import Outage
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -39,7 +39,6 @@ STOPPED_POLL_S = 20.0  # and what a person has to mend
 MERGES = "*"  # the document of calls that merge: LightRAG does not say whose they are
 SHORTEST = 16  # characters of a text whose embedding is still tried
 BACKOFF_S = 1.0
-RELOAD_S = 1.0  # a model that is in memory answers `load_duration` in milliseconds
 
 
 class Calls:
@@ -63,15 +62,12 @@ class Calls:
         self.model = model
         self.account = Account()
         self.remarks: list[str] = []  # for the document that ends next
-        self._slots = Slots(limit)
+        self._in_flight = InFlight(model, self.account, limit, clock)
         self._outages = {"llm": Outage(), "embed": Outage(), "journal": Outage()}
-        self._embed_slots = anyio.CapacityLimiter(2)
         self._batch = batch
         self._clock = clock
         self._sleep = sleep
         self._random = random or Random()
-        self._running: dict[int, Running] = {}
-        self._numbers = itertools.count()
         self._paused: dict[str, LibrarianError] = {}
         self._closed = False
         self._scopes: dict[anyio.CancelScope, str] = {}
@@ -135,7 +131,9 @@ class Calls:
         # A person's question does not wait behind the chunks of a book.
         if prompt.role in (Role.QUERY, Role.KEYWORD):
             ticket = replace(ticket, person=True)
-            return await self._tried(lambda: self._once(prompt, ticket, heard), ticket, "llm")
+            said = await self._tried(lambda: self._once(prompt, ticket, heard), ticket, "llm")
+            assert said is not None  # only work makes room
+            return said
         key = key_of(self.model.card, prompt)
         while key in self._asking:  # the same page twice: its answer is on the way
             await self._asking[key].wait()
@@ -144,13 +142,20 @@ class Calls:
             known = await self._tried(partial(self._known, key), ticket, "journal")
             if known is not None:
                 return known
-            async with self._slots.held(ticket.turn):
-                ask = partial(self._once, prompt, ticket, heard)
-                answer = await self._tried(ask, ticket, "llm")
-                await self._keep(key, answer, prompt, ticket)  # before the next one is asked
-            return answer
+            return await self._in_turn(key, prompt, ticket, heard)
         finally:
             self._asking.pop(key).set()
+
+    async def _in_turn(
+        self, key: bytes, prompt: Prompt, ticket: Ticket, heard: Heard | None
+    ) -> Completion:
+        ask = partial(self._once, prompt, ticket, heard)
+        while True:
+            async with self._in_flight.turn(ticket.turn):
+                answer = await self._tried(ask, ticket, "llm")
+                if answer is not None:
+                    await self._keep(key, answer, prompt, ticket)  # before the next one is asked
+                    return answer
 
     async def _known(self, key: bytes) -> Completion | None:
         return await to_thread.run_sync(self._journal.get, key) if self._journal else None
@@ -203,40 +208,28 @@ class Calls:
 
     def restart(self, number: int) -> None:
         """Ends a running call at the server and asks again; does nothing if it has ended."""
-        if running := self._running.get(number):
-            running.scope.cancel()
+        self._in_flight.restart(number)
 
     @property
     def limit(self) -> int:
         """How many calls of the indexing run at once."""
-        return self._slots.limit
+        return self._in_flight.limit
 
     def resize(self, limit: int) -> None:
         """Changes how many calls of the indexing run at once."""
-        self._slots.resize(max(1, limit))
+        self._in_flight.resize(limit)
 
     def in_flight(self) -> tuple[CallView, ...]:
         """The calls that run now, oldest first."""
-        now = self._clock()
-        return tuple(
-            CallView(
-                number=number,
-                role=each.role,
-                document=each.ticket.document,
-                chunk=each.ticket.chunk,
-                age_s=now - each.started_s,
-                silent_s=now - each.moved_s,
-            )
-            for number, each in self._running.items()
-        )
+        return self._in_flight.views()
+
+    def attending(self) -> AbstractContextManager[None]:
+        """While a person waits for an answer: work leaves a slot of the server to them."""
+        return self._in_flight.attending()
 
     async def _embed_part(self, texts: Sequence[str], ticket: Ticket) -> Vectors:
         async def once() -> Vectors:
-            if ticket.person:  # does not wait behind the texts of a book
-                vectors = await self.model.embed(texts)
-            else:
-                async with self._embed_slots:
-                    vectors = await self.model.embed(texts)
+            vectors = await self._in_flight.embed(texts, person=ticket.person)
             self.account.texts_embedded += len(texts)
             self.account.moved_s = self._clock()
             return vectors
@@ -268,38 +261,9 @@ class Calls:
             return vector
         raise BadEmbedding(f"“{words}” cannot be embedded.")
 
-    async def _once(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion:
-        number = next(self._numbers)
-        started = self._clock()
-        scope = anyio.CancelScope()
-        running = Running(prompt.role.value, ticket, started, started, scope)
-
-        def alive(piece: str) -> None:
-            running.moved_s = self._clock()
-            if heard is not None:
-                heard(piece)
-
-        self._running[number] = running
-        completion: Completion | None = None
-        try:
-            with scope:
-                completion = await self.model.complete(prompt, alive)
-        finally:
-            del self._running[number]
-        if completion is None:
-            raise TruncatedAnswer("A person had the call made anew.")
-        self.account.reloads += completion.load_s >= RELOAD_S
-        self.account.add(
-            CallRecord(
-                role=prompt.role.value,
-                document=ticket.document,
-                started_s=started,
-                ended_s=self._clock(),
-                prompt_tokens=completion.prompt_tokens,
-                output_tokens=completion.output_tokens,
-            )
-        )
-        return tidied(completion, prompt.schema)
+    async def _once(self, prompt: Prompt, ticket: Ticket, heard: Heard | None) -> Completion | None:
+        answer = await self._in_flight.run(prompt, ticket, heard)
+        return None if answer is None else tidied(answer, prompt.schema)
 
     async def _tried(self, once: Callable[[], Awaitable[T]], ticket: Ticket, of: str) -> T:
         outage, failures, caller = self._outages[of], 0, object()

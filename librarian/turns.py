@@ -17,7 +17,8 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._free = limit  # below 0 after the limit was lowered, until enough have ended
+        self._most = limit  # that run now; less than the limit while others go first
+        self._free = limit  # below 0 after it was lowered, until enough have ended
         self._queue: list[tuple[float, int, anyio.Event]] = []
         self._order = itertools.count()
 
@@ -32,8 +33,15 @@ class Slots:
 
     def resize(self, limit: int) -> None:
         """Changes how many run at once; those that run already go on to their end."""
-        self._free += limit - self.limit
+        narrowed = self._most < self.limit
         self.limit = limit
+        self.narrow(self._most if narrowed else limit)
+
+    def narrow(self, most: int) -> None:
+        """Lets only so many run, and never more than the limit, until it is widened again."""
+        most = max(0, min(most, self.limit))
+        self._free += most - self._most
+        self._most = most
         while self._free > 0 and self._queue:
             self._free -= 1
             heappop(self._queue)[2].set()

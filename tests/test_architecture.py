@@ -18,7 +18,7 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " account",
     "forces layout mending standing",
-    "catalogue journal edits library calls signals quality desk embeddings pulls",
+    "catalogue journal edits library inflight calls signals quality desk embeddings pulls",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
     "indexing answers conversations dossier verify health communities positions",
     "machine doctor probes uploads archives",

@@ -15,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.bench import texts
+from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
 from tests.bench.journal import journal
@@ -128,6 +129,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "dashboard": dashboard,
     "views": views,
     "upload": upload,
+    "asking": asking,
 }
 
 
