@@ -14,6 +14,8 @@ from librarian.models.function_words import FUNCTION
 from librarian.models.words import is_russian, split_sentences, stem
 
 MOST_QUOTES = 5
+_LEAST_STEM = 4  # letters of a stem that may be cut at another letter
+_ENDING = 2  # letters that stems of one name may differ by
 _WINDOW = 3  # sentences of one quote
 _QUOTE = 700  # letters
 _LEAST_MATCH = 0.2  # of the weight of the question's words
@@ -21,6 +23,12 @@ _WORD = re.compile(r"[^\W_]+")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$&:!])")
 _LIST_MARK = re.compile(r"^(\d{1,9})?([-+=.)])")
 _LETTERS_PER_TOKEN = 3.0  # of a Russian text, at worst
+#: Words that ask for what is said, and are not what it is said about.
+_ASKING = frozenset(
+    "говорится говорят сказано рассказывается рассказано расскажи расскажите написано пишется "
+    "пишут упоминается упомянуто известно описано описывается опиши опишите объясни объясните "
+    "said says say tell told written mentioned known described describe explain".split()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +78,9 @@ _NOTHING_EN = "The passages that were found hold none of the question's words. T
 
 def best_quotes(question: str, passages: Sequence[Passage]) -> list[Quote]:
     """The places that hold most of the question's rarer words; no sentence twice."""
-    asked = dict.fromkeys(content_stems(question))
     pages = [_page(passage) for passage in passages]
+    held = frozenset().union(*(line.stems for page in pages for line in page))
+    asked = dict.fromkeys(_as_held(word, held) for word in _asked_about(question))
     rarity = _rarity([line.stems for page in pages for line in page])
     whole = sum(rarity(word) for word in asked)
     candidates: list[tuple[float, int, int]] = []
@@ -82,6 +91,26 @@ def best_quotes(question: str, passages: Sequence[Passage]) -> list[Quote]:
                 candidates.append((score, at, start))
     candidates.sort(key=lambda row: (-row[0], row[1], row[2]))
     return _distinct(candidates, pages, [passage.number for passage in passages])
+
+
+def _asked_about(question: str) -> list[str]:
+    words = _WORD.findall(question.lower())
+    about = content_stems(" ".join(word for word in words if word not in _ASKING))
+    return about or content_stems(question)
+
+
+def _as_held(word: str, held: frozenset[str]) -> str:
+    """A stem as the passages have it: names in other cases are cut at other letters."""
+    if word in held or len(word) < _LEAST_STEM:
+        return word
+    near = (
+        each
+        for each in held
+        if len(each) >= _LEAST_STEM
+        and abs(len(each) - len(word)) <= _ENDING
+        and (each.startswith(word) or word.startswith(each))
+    )
+    return min(near, key=lambda each: (abs(len(each) - len(word)), each), default=word)
 
 
 def _page(passage: Passage) -> list[_Line]:

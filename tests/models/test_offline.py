@@ -174,6 +174,22 @@ def test_an_answer_without_a_fitting_passage_says_so() -> None:
     assert "References" not in answer
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Что говорится о «Корчагиных»?",
+        "Расскажите о Корчагине.",
+        "What is said about “Корчагин”?",
+        "Что известно о корчагинской лампе?",
+    ],
+)
+def test_what_is_asked_about_counts_and_not_the_words_that_ask(question: str) -> None:
+    text = "Лампу на маяке зажигает Корчагин. Корчагин следит за маяком. Маяк Корчагина высок."
+    answer = ask(question, system=answer_prompt(("1", text), ("2", HARVEST)))
+    assert "> Лампу на маяке зажигает Корчагин." in answer
+    assert HARVEST not in answer
+
+
 def test_quoted_markup_stays_text() -> None:
     text = "Маяк <script>alert(1)</script> [горит](javascript:x) *ярко* `ночью` $x$ ## и днём."
     answer = ask("Когда горит маяк?", system=answer_prompt(("1", text)))
