@@ -28,6 +28,7 @@ from librarian.inflight import InFlight
 from librarian.journal import Journal, Kept, key_of
 from librarian.models.forms import tidied
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Role, Vectors
+from librarian.tuning import Tuning
 from librarian.turns import Outage
 
 T = TypeVar("T")
@@ -44,8 +45,8 @@ BACKOFF_S = 1.0
 class Calls:
     """The one way to the model.
 
-    `limit` is how many calls run at once. A server that is gone is waited for, however long; any
-    other failure that may pass is tried again a few times.
+    `limit` is how many calls run at once, unless a `tuning` finds that out. A server that is gone
+    is waited for, however long; any other failure that may pass is tried again a few times.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class Calls:
         clock: Callable[[], float] = monotonic,
         sleep: Sleep = anyio.sleep,
         random: Random | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.model = model
         self.account = Account()
         self.remarks: list[str] = []  # for the document that ends next
-        self._in_flight = InFlight(model, self.account, limit, clock)
+        self._in_flight = InFlight(model, self.account, limit, clock, tuning)
         self._outages = {"llm": Outage(), "embed": Outage(), "journal": Outage()}
         self._batch = batch
         self._clock = clock
@@ -215,6 +217,11 @@ class Calls:
         """How many calls of the indexing run at once."""
         return self._in_flight.limit
 
+    @property
+    def why_so_many(self) -> str | None:
+        """Why so many run at once; empty while it is found out, None where a person chose."""
+        return self._in_flight.why if self._in_flight.tuned else None
+
     def resize(self, limit: int) -> None:
         """Changes how many calls of the indexing run at once."""
         self._in_flight.resize(limit)
@@ -292,6 +299,7 @@ class Calls:
             if ticket.person:
                 raise exc
             if outage.begin(exc):
+                self._in_flight.tune_anew()
                 log.warning("%s Everything waits for that.", exc)
             await self._sleep(POLL_S if row.decision is Decision.WAIT else STOPPED_POLL_S)
             return False

@@ -11,6 +11,7 @@ import anyio
 from librarian.account import Account, CallRecord, CallView, Running, Ticket
 from librarian.errors import TruncatedAnswer
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Vectors
+from librarian.tuning import Tuning
 from librarian.turns import Slots
 
 EMBED_REQUESTS = 2  # at once; the second is there when the first has ended
@@ -25,11 +26,17 @@ class InFlight:
     """
 
     def __init__(
-        self, model: Model, account: Account, limit: int, clock: Callable[[], float]
+        self,
+        model: Model,
+        account: Account,
+        limit: int,
+        clock: Callable[[], float],
+        tuning: Tuning | None = None,
     ) -> None:
         self._model = model
         self._account = account
-        self._slots = Slots(limit)
+        self._tuning = tuning
+        self._slots = Slots(tuning.level if tuning else limit)
         self._clock = clock
         self._running: dict[int, Running] = {}
         self._numbers = itertools.count()
@@ -43,8 +50,25 @@ class InFlight:
         return self._slots.limit
 
     def resize(self, limit: int) -> None:
-        """Changes how many calls of the indexing run at once."""
+        """Changes how many calls of the indexing run at once, and finds out no more about it."""
+        self._tuning = None
         self._slots.resize(max(1, limit))
+
+    @property
+    def why(self) -> str:
+        """Why so many calls run at once; empty where it is being found out, or a person chose."""
+        return self._tuning.said if self._tuning else ""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it is found out how many calls run at once."""
+        return self._tuning is not None
+
+    def tune_anew(self) -> None:
+        """The server may be another one now."""
+        if self._tuning is not None:
+            self._tuning.anew()
+            self._slots.resize(self._tuning.level)
 
     def turn(self, turn: float) -> AbstractAsyncContextManager[None]:
         """Waits until a call of the indexing may run; the lowest turn goes first."""
@@ -115,6 +139,10 @@ class InFlight:
                 return None
             raise TruncatedAnswer("A person had the call made anew.")
         self._note(completion, running)
+        if self._tuning is not None and not (ticket.person or self._people):
+            used = (completion.prompt_tokens, completion.output_tokens)
+            if self._tuning.ended(self._clock(), *used, self._slots.taken):
+                self._slots.resize(self._tuning.level)
         return completion
 
     async def embed(self, texts: Sequence[str], *, person: bool) -> Vectors:

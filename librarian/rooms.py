@@ -31,6 +31,7 @@ from librarian.models.ollama import loaded_models, server_version, tagged
 from librarian.models.protocol import Model
 from librarian.settings import Settings
 from librarian.snapshot import DocumentView, Snapshot
+from librarian.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +172,14 @@ class Rooms:
 
     async def _work(self, model: Model) -> None:
         # One more than the server's slots: the next prompt is there when an answer has ended.
-        at_once = self.settings.llm_max_async + (model.card.backend == "ollama")
+        served = model.card.backend == "ollama"
+        at_once = self.settings.llm_max_async + served
         self.calls = calls = Calls(
-            model, limit=at_once, batch=self.settings.embed_batch, journal=self.library.journal
+            model,
+            limit=at_once,
+            batch=self.settings.embed_batch,
+            journal=self.library.journal,
+            tuning=Tuning(at_once) if served else None,
         )
         self.indexing = indexing = Indexing(self.library, calls)
         async with open_engine(
@@ -267,6 +273,7 @@ class Rooms:
             minutes=tuple(calls.account.minutes) if calls else (),
             retries=calls.account.retries if calls else 0,
             limit=calls.limit if calls else 0,
+            why_so_many=calls.why_so_many if calls else None,
             beat_s=now,
             max_lag_s=lag,
             graph_version=self.engine.version if self.engine else "",

@@ -71,6 +71,7 @@ class Snapshot:
     minutes: tuple[Minute, ...] = ()  #: of the last hour, those in which a call ended
     retries: int = 0  #: of calls, since the library was opened
     limit: int = 0  #: of calls at once
+    why_so_many: str | None = None  #: empty while it is found out, None where a person chose
     health: Health = Health()
     beat_s: float = 0.0  #: the loop's clock at its last heartbeat
     max_lag_s: float = 0.0

@@ -22,6 +22,11 @@ class Slots:
         self._queue: list[tuple[float, int, anyio.Event]] = []
         self._order = itertools.count()
 
+    @property
+    def taken(self) -> int:
+        """How many run, or have just been let in."""
+        return self._most - self._free
+
     @asynccontextmanager
     async def held(self, turn: float) -> AsyncIterator[None]:
         """Waits for a slot and gives it back at the end."""

@@ -165,6 +165,9 @@ def _calls(snapshot: Snapshot) -> None:
         fewer, more = librarian.calls_at_once, librarian.calls_at_once
         st.button("Fewer at once", on_click=fewer, args=(limit - 1,), disabled=limit <= 1)
         st.button("More at once", on_click=more, args=(limit + 1,), disabled=limit >= MOST)
+    if (why := snapshot.why_so_many) is not None:
+        words = f"{limit} at once: {why}." if why else "How many at once is best is being measured."
+        st.caption(words)
     names = {view.document.id: view.document.name for view in snapshot.documents}
     if snapshot.calls:
         st.dataframe(

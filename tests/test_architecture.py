@@ -16,7 +16,7 @@ LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors"
     " formats ebooks",
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
-    " account",
+    " tuning account",
     "forces layout mending standing",
     "catalogue journal edits library inflight calls signals quality desk embeddings pulls",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",

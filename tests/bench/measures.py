@@ -40,6 +40,7 @@ from tests.bench.processes import (
     until,
 )
 from tests.bench.report import Row, percentile
+from tests.bench.slots import slots
 from tests.bench.uploading import upload
 from tests.bench.views import views
 from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
@@ -130,6 +131,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "views": views,
     "upload": upload,
     "asking": asking,
+    "slots": slots,
 }
 
 

@@ -108,11 +108,11 @@ class App:
 
 
 @contextmanager
-def stand_in(folder: Path) -> Iterator[StandIn]:
+def stand_in(folder: Path, slots: int = SLOTS) -> Iterator[StandIn]:
     """A stand-in of its own process, with the offline model as its mind and a memory of it."""
     port, log = free_port(), folder / "stand_in.log"
     command = [sys.executable, "-m", "tests.ollama_server", "--port", str(port)]
-    command += ["--latency", str(LATENCY_S), "--parallel", str(SLOTS)]
+    command += ["--latency", str(LATENCY_S), "--parallel", str(slots)]
     command += ["--brain", "librarian.models.offline:OfflineBrain", "--memo", str(folder / "memo")]
     url = f"http://127.0.0.1:{port}"
     with running(command, {}, log) as process:

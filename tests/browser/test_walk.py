@@ -22,7 +22,7 @@ from tests.browser.test_pages import processed
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 WAIT_MS = 30_000
 BEST = """(besides) => {
-  const plain = (node) => node.name && node.name !== besides && /^\\p{Lu}\\p{L}{2,}$/u.test(node.name);
+  const plain = ({ name }) => name && name !== besides && /^\\p{Lu}\\p{L}{2,}$/u.test(name);
   const degree = (node) => network.getConnectedEdges(node.id).length;
   return nodes.get().filter(plain).sort((one, other) => degree(other) - degree(one))[0].name;
 }"""
