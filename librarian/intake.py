@@ -105,6 +105,19 @@ def admit_text(library: Library, name: str, text: str, *, replace: bool = False)
         return Admission(name=shown, outcome=Outcome.REFUSED, message=str(exc))
 
 
+def files_at(path: Path) -> list[tuple[str, Path]]:
+    """Name and path of all that is read at a path.
+
+    Raises:
+        LibrarianError: there is nothing.
+        OSError: it cannot be looked at.
+    """
+    found = list(files_in(path.expanduser()))
+    if not found:
+        raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
+    return found
+
+
 def files_in(path: Path) -> Iterator[tuple[str, Path]]:
     """Name and path of a file, or of every readable file in a folder, sub-folders included.
 
