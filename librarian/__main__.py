@@ -156,6 +156,15 @@ def _parser() -> argparse.ArgumentParser:
         default="lightrag",
         help="LightRAG's copies (%(default)s), the journal with every answer, or both",
     )
+    for name, what in (
+        ("backup", "write all of a library into one file, while it works"),
+        ("restore", "make a library of a backup"),
+    ):
+        kept = commands.add_parser(name, parents=[report], help=what)
+        kept.add_argument("file", type=_path, metavar="FILE")
+        kept.add_argument(
+            "--replace", action="store_true", help="also where there is one; a library is kept"
+        )
     commands.add_parser(
         "re-embed", parents=[report], help="make all vectors anew with the embedding model now set"
     )

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from librarian.arrivals import taken_in
+from librarian.backups import Backups
 from librarian.calls import Calls
 from librarian.checks import Report
 from librarian.conversations import Conversations
@@ -57,6 +58,7 @@ class Librarian:
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._converter = Converter()
         self.conversations = Conversations(library.home / "conversations")
+        self.backups = Backups(library, self._portal, self._rooms)
         self._examination = Examination(library, settings, self._portal, self._rooms)
 
     @classmethod
@@ -104,10 +106,8 @@ class Librarian:
 
         While it is converted, `watch` is called with the seconds that takes; it ends it by raising.
         """
-        taken = admit_file(
-            self._library, name, data, converter=self._converting(watch), replace=replace
-        )
-        return self._admitted(taken)
+        how = self._converting(watch)
+        return self._admitted(admit_file(self._library, name, data, converter=how, replace=replace))
 
     def add_upload(
         self, key: str, name: str, size: int, *, replace: bool = False

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,19 @@ class Editing:
                             log.info("%s: %s", edit, exc)
         except LibrarianError as exc:  # the document itself is whole; the next end tries again
             log.warning("Edits could not be made again: %s", exc)
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Waits until nobody writes the graph; then all of it is on the disk, and stays as it is.
+
+        Raises:
+            EditRefused: the program ends before.
+        """
+        async with self._gate.alone():
+            if self._edits is not None:
+                await self._settle()
+            await self._storages.save()
+            yield
 
     async def idle(self) -> None:
         """Says that LightRAG's pipeline has ended, however it ended."""

@@ -10,9 +10,8 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -21,29 +20,13 @@ from librarian.durable import settle, write_json, write_whole
 from librarian.edits import Edits
 from librarian.errors import EmbeddingMismatch, LibraryBusy, LibraryError
 from librarian.journal import Journal
+from librarian.manifest import FORMAT, Manifest, keep_copies, read_manifest
 from librarian.models.protocol import ModelCard
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of library.json and the catalogue
 ATTEMPT = "re-embed.json"  # two workspaces, of which the one that library.json names is in use
 VECTORS = "vdb_"  # how the names of LightRAG's vector files begin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What a library was begun with and must be continued with."""
-
-    format: int = FORMAT
-    workspace: str = ""  #: LightRAG's name for this library's data, unique
-    backend: str = ""
-    llm: str = ""
-    embed: str = ""
-    dimension: int = 0  #: of an embedding; 0 until the first one was made
-    fingerprint: tuple[float, ...] = ()  #: of the embedder's weights, as `ModelCard` has it
-    chunk_tokens: int = 0
-    created_at: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +57,8 @@ class Library:
         self.log = home / "librarian.log"
         self.admission = threading.Lock()  # two uploads of one text must not both be new
         self._lock = lock
-        self.manifest = _read_manifest(home)
+        self.manifest = read_manifest(home)
+        self._upgrade()
         self.catalogue = Catalogue(home / "catalogue.sqlite3")
         self.journal = Journal(home / "journal.sqlite3")
         self.edits = Edits(home / "edits.sqlite3")
@@ -104,6 +88,12 @@ class Library:
         except BaseException:
             lock.release()
             raise
+
+    def _upgrade(self) -> None:
+        known = self.manifest
+        self.manifest = replace(known, format=FORMAT)
+        if known.format < FORMAT and keep_copies(self.home, known.format):
+            self._write_manifest(self.manifest)
 
     def close(self) -> None:
         """Gives the home back."""
@@ -304,24 +294,6 @@ def _busy_text(home: Path) -> str:
     owner = _read_owner(home)
     where = f", at {owner.address}" if owner.address else ""
     return f"{home} is open in process {owner.pid or '?'} since {owner.since}{where}."
-
-
-def _read_manifest(home: Path) -> Manifest:
-    path = home / "library.json"
-    if not path.exists():
-        return Manifest()
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        numbers = tuple(map(float, data.pop("fingerprint", ())))
-        manifest = Manifest(**data, fingerprint=numbers)
-    except (OSError, ValueError, TypeError) as exc:
-        raise LibraryError(
-            f"{path} is damaged ({exc}). Put back a copy of it, or move it away to begin anew; "
-            "the originals in files/ are not touched."
-        ) from exc
-    if manifest.format > FORMAT:
-        raise LibraryError(f"{path} was written by a newer version of this program.")
-    return manifest
 
 
 def _new_workspace() -> str:

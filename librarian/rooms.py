@@ -8,13 +8,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
 from librarian.answers import Answers
 from librarian.assembly import open_engine
+from librarian.backup import gather
 from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
 from librarian.documents import Document, Status
@@ -135,6 +138,18 @@ class Rooms:
             await (await self.engine_ready()).forget_answers()
         if what in ("journal", "all"):
             await to_thread.run_sync(self.library.journal.clear)
+
+    async def gather(self, parts: Path) -> None:
+        """Puts all of the library into a folder, at a moment when its graph is not being written.
+
+        Raises:
+            LibrarianError: it could not be done; the reason.
+        """
+        collect = partial(gather, self.library, parts)
+        if self.engine is None:  # nobody writes
+            return await to_thread.run_sync(collect)
+        async with self.engine.editing.still():
+            await to_thread.run_sync(collect)
 
     async def forget_answers_about(self, chunk: str) -> None:
         """Empties LightRAG's cache of what the model said about a chunk, by the chunk's id."""

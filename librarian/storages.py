@@ -103,6 +103,12 @@ class Storages:
         self._reached("tracking")
         await self._write_chunks(values)
         await self._write_documents(values)
+        await self.save()
+        self._reached("saved")
+
+    async def save(self) -> None:
+        """Writes the graph, its vectors and what is known of both to the disk."""
+        rag = self._rag
         for storage in (
             rag.full_entities,
             rag.full_relations,
@@ -114,7 +120,6 @@ class Storages:
         ):
             self._reached(f"saving {storage.namespace}")
             await storage.index_done_callback()
-        self._reached("saved")
 
     async def _write_graph(self, values: Values) -> None:
         graph = self._rag.chunk_entity_relation_graph

@@ -26,6 +26,8 @@ CACHES = {
 STOPPED = {
     "re-embed": "Stopped. The library is as it was, with its old vectors.",
     "pull": "Stopped. The server keeps what has arrived; pull again to go on.",
+    "backup": "Stopped. Nothing was written.",
+    "restore": "Stopped. Nothing was changed.",
 }
 WATCH_S = 0.2
 FREE = (
@@ -103,6 +105,66 @@ class Gauge:
         elif time.monotonic() > self._next:
             self._next = time.monotonic() + PLAIN_EVERY_S
             say(line)
+
+
+def backup(settings: Settings, arguments: Namespace) -> int:
+    """Writes all of a library into one file, through the dashboard where one has it open."""
+    from librarian.backup import gather, gathering, pack
+    from librarian.library import Library, owner_of
+    from librarian.remote import open_desk
+
+    target = arguments.file.absolute()
+    if target.exists() and not arguments.replace:
+        complain(f"{target} exists. Name another file, or say --replace.")
+        return 1
+    if not (settings.home / "library.json").exists():
+        complain(f"There is no library in {settings.home}. Name its folder by --home.")
+        return 1
+    owner = owner_of(settings.home)
+    if owner is not None and owner.address:
+        with open_desk(settings) as desk:
+            complain("The dashboard that has the library open writes it.")
+            made = desk.do("backup", path=str(target))
+    else:
+        library = Library.open(settings.home)
+        try:
+            with gathering(library) as parts:
+                gather(library, parts)
+                made = asdict(pack(parts, target, Bytes(quiet=arguments.json)))
+        finally:
+            library.close()
+    if arguments.json:
+        return print_json(made)
+    say(f"{made['path']} is written: {made['files']:,} files, {made['bytes'] / 1e6:,.1f} MB.")
+    return 0
+
+
+def restore(settings: Settings, arguments: Namespace) -> int:
+    """Makes a library of a backup."""
+    from librarian.backup import restore as run
+
+    heard = Bytes(quiet=arguments.json)
+    made = run(arguments.file.absolute(), settings.home, replace=arguments.replace, heard=heard)
+    if arguments.json:
+        return print_json(asdict(made))
+    say(f"{settings.home} is the library of {made.made_at} now, with {made.files:,} files.")
+    if made.kept:
+        say(f"The one that was there is in {made.kept}; delete it when you do not need it.")
+    return 0
+
+
+class Bytes:
+    """Says now and then how many bytes are done."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._next = time.monotonic() + PLAIN_EVERY_S
+
+    def __call__(self, done: int, whole: int) -> None:
+        """Takes the state of this moment."""
+        if not self._quiet and time.monotonic() > self._next:
+            self._next = time.monotonic() + PLAIN_EVERY_S
+            complain(f"{done / 1e6:,.0f} of {whole / 1e6:,.0f} MB")
 
 
 def doctor(desk: Desk, arguments: Namespace) -> int:
@@ -191,4 +253,9 @@ COMMANDS: dict[str, Callable[[Desk, Namespace], int]] = {
     "doctor": doctor,
 }
 # Those that do not go through the dashboard that has the library.
-ALONE: dict[str, Callable[[Settings, Namespace], int]] = {"re-embed": re_embed, "pull": pull}
+ALONE: dict[str, Callable[[Settings, Namespace], int]] = {
+    "re-embed": re_embed,
+    "pull": pull,
+    "backup": backup,
+    "restore": restore,
+}

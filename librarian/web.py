@@ -237,6 +237,10 @@ def _probe(librarian: Librarian, _: dict[str, Any]) -> Any:
     return checks_json(librarian.probe())
 
 
+def _backup(librarian: Librarian, body: dict[str, Any]) -> Any:
+    return asdict(librarian.backups.make(path_of(body)))
+
+
 def _document_verb(method: str) -> Callable[[Librarian, dict[str, Any]], Any]:
     def run(librarian: Librarian, body: dict[str, Any]) -> Any:
         getattr(librarian, method)(text_of(body, "doc"))
@@ -271,6 +275,7 @@ VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
     "delete": _document_verb("delete"),
     "clear-cache": _clear,
     "journal": _journal,
+    "backup": _backup,
 }
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 from librarian import ui
 from librarian.checks import Check, Report, Severity
 from librarian.pulls import PullState
+from librarian.ui_backup import backup_area
 
 librarian = ui.get_librarian()
 st.title("System")
@@ -152,6 +153,9 @@ st.table(
     width="content",
 )
 st.caption("Set by environment variables; README.md lists them.")
+
+st.subheader("Backup")
+backup_area(librarian)
 
 st.subheader("Answers of the model")
 NAMES = {"lightrag": "LightRAG's copies", "journal": "the journal", "all": "both"}

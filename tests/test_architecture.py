@@ -18,17 +18,18 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue journal edits library inflight calls signals quality desk embeddings pulls",
+    "catalogue journal edits manifest library backup inflight calls signals quality desk embeddings"
+    " pulls",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
     "indexing answers conversations dossier verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph",
     "exports views rooms reembed",
-    "streams examination doors",
+    "streams examination doors backups",
     "app",
     "registry web cli remote upkeep",
     "ui __main__",
-    "ui_graph ui_upload",
+    "ui_graph ui_upload ui_backup",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -48,6 +49,7 @@ ROOMS = {
     "uvicorn": ("librarian/web.py",),
     "streamlit": (
         "librarian/ui.py",
+        "librarian/ui_backup.py",
         "librarian/ui_graph.py",
         "librarian/ui_upload.py",
         "librarian/cli.py",
@@ -59,6 +61,7 @@ ROOMS = {
     "psutil": ("librarian/workers.py",),
     "filelock": ("librarian/library.py",),
     "sqlite3": (
+        "librarian/backup.py",
         "librarian/catalogue.py",
         "librarian/edits.py",
         "librarian/journal.py",
