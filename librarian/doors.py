@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from starlette.requests import Request
 
 from librarian.errors import LibrarianError
+from librarian.secret import HEADER
 from librarian.settings import is_local
 
 
@@ -25,6 +26,11 @@ class BodyTooLarge(BadRequest):
 
 class Forbidden(BadRequest):
     """Requests of other web sites are not answered; open the dashboard itself."""
+
+
+class NotTheOwner(BadRequest):
+    """Run `python -m librarian` as the user who started the dashboard: it shows that it may read
+    the library's folder."""
 
 
 class Unauthorized(BadRequest):
@@ -56,6 +62,22 @@ def check_token(request: Request, token: str) -> None:
     given = request.headers.get("authorization", "")
     if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
         raise Unauthorized("This library has a token, and the request has not.")
+
+
+def is_owner(request: Request, secret: str) -> bool:
+    """Whether it comes from a command that may read the library's folder."""
+    given = request.headers.get(HEADER, "")
+    return bool(secret) and hmac.compare_digest(given.encode(), secret.encode())
+
+
+def check_owner(request: Request, secret: str) -> None:
+    """Commands read any file of this machine, so that not every process here may give them.
+
+    Raises:
+        NotTheOwner: the owner's secret was not sent.
+    """
+    if not is_owner(request, secret):
+        raise NotTheOwner("Commands are taken from the owner of the library only.")
 
 
 def _check_host(request: Request) -> None:

@@ -23,8 +23,10 @@ from librarian.doors import (
     BadRequest,
     BodyTooLarge,
     Forbidden,
+    NotTheOwner,
     Unauthorized,
     check_origin,
+    check_owner,
     check_token,
     json_body,
     path_of,
@@ -158,6 +160,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 
 async def do(request: Request, librarian: Librarian) -> Response:
     """`POST /api/do/VERB`: what a command asks of the dashboard that owns the home."""
+    check_owner(request, librarian.owner_secret)
     verb = request.path_params["verb"]
     body = await json_body(request, librarian.settings.max_body_bytes)
     if verb not in VERBS:
@@ -279,6 +282,7 @@ def _status_of(error: LibrarianError) -> int:
         (BodyTooLarge, 413),
         (Unauthorized, 401),
         (Forbidden, 403),
+        (NotTheOwner, 403),
         (BadRequest, 400),
         (NoRoom, 507),
         (UploadError, 400),

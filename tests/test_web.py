@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from librarian.app import Librarian
 from librarian.errors import LibrarianError, NotReady
+from librarian.secret import HEADER
 from librarian.settings import Settings
 from librarian.web import routes
 from tests.conftest import Opened, until
@@ -47,7 +48,9 @@ STATUS_KEYS = {
 
 
 def client_of(librarian: Librarian) -> TestClient:
-    return TestClient(Starlette(routes=routes(lambda: librarian)))
+    """What a command has: the owner's secret."""
+    app = Starlette(routes=routes(lambda: librarian))
+    return TestClient(app, headers={HEADER: librarian.owner_secret})
 
 
 @pytest.fixture
@@ -295,7 +298,10 @@ def test_an_answer_that_nobody_waits_for_any_more_ends_at_the_model(
     with served(librarian) as address:
         body = {"question": "What did Ada Lovelace write?", "mode": "naive"}
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/api/do/ask", json=body, timeout=3, trust_env=False)
+            headers = {HEADER: librarian.owner_secret}
+            httpx.post(
+                f"{address}/api/do/ask", json=body, headers=headers, timeout=3, trust_env=False
+            )
         until(lambda: server.in_flight == 0, "the server to be free")
         outcomes = [call.outcome for call in server.calls if call.role == "query"]
         assert outcomes == ["disconnected"]
