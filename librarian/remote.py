@@ -177,10 +177,10 @@ class Remote:
         secret: str = "",
     ) -> None:
         self._owner = owner
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
         self._client = httpx.Client(
             base_url=owner.address,
-            headers=headers | ({HEADER: secret} if secret else {}),
+            headers=headers | ({HEADER.encode(): secret.encode()} if secret else {}),
             timeout=httpx.Timeout(None, connect=CONNECT_S),  # an answer may take minutes
             trust_env=False,  # a proxy has no way to this machine's loopback
             transport=transport or httpx.HTTPTransport(retries=3, trust_env=False),
