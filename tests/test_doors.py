@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import re
 import warnings
+from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from librarian.app import Librarian
-from librarian.entrance import FORM_BYTES, LOGIN, TRIES, TRY_S, Entrance
+from librarian.entrance import FORM_BYTES, LOGIN, PAGES_POLICY, TRIES, TRY_S, Entrance
 from librarian.secret import HEADER
 from librarian.settings import Settings, SettingsError, check_door
 from librarian.web import BURST, PER_S, routes
@@ -266,6 +269,15 @@ def test_every_answer_tells_browsers_what_to_keep_to(open_door: TestClient) -> N
         assert "http:" not in policy
         assert "https:" not in policy
         assert "*" not in policy
+
+
+def test_the_only_script_within_a_page_is_the_one_of_streamlit() -> None:
+    page = (resources.files("streamlit") / "static" / "index.html").read_bytes()
+    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    own = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    (allowed,) = re.findall(r"script-src ([^;]*)", PAGES_POLICY)
+    assert f"'sha256-{own}'" in allowed
+    assert "'unsafe-inline'" not in allowed
 
 
 def test_the_graph_keeps_its_own_stricter_policy(open_door: TestClient) -> None:

@@ -248,6 +248,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_holds_up_no_other(client: Tes
         ("nonsense", {}, 400, "There is no 'nonsense'."),
         ("pause", {}, 400, 'needs a string "doc"'),
         ("ask", {"question": "   "}, 422, "The question is empty."),
+        ("ask", {"question": "a?"}, 422, "too short to search for anything."),
         ("ask", {"question": "Who?", "mode": "psychic"}, 422, "There is no mode 'psychic'"),
         ("add", {"path": "/nowhere/to/be/found"}, 422, "neither a file that is read"),
     ],
