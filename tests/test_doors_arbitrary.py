@@ -254,7 +254,7 @@ def test_whatever_is_sent_in_whatever_order_the_library_is_as_it_was_told(
     library: Librarian,
 ) -> None:
     kept = settings(
-        max_examples=12, stateful_step_count=15, suppress_health_check=list(HealthCheck)
+        max_examples=40, stateful_step_count=15, suppress_health_check=list(HealthCheck)
     )
     machine = type("Visits", (Visits,), {"librarian": library})
     run_state_machine_as_test(machine, settings=kept)
