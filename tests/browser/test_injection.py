@@ -18,7 +18,7 @@ from tests.test_injection import HONEST, NAMES, ORDER, TEXT, Obedient
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 WAIT_MS = 30_000
 FILE = '<img src=http://evil.test/f.png onerror="window.owned=1">![p](http://evil.test/p.png).txt'
-ANSWER = f"""# Heard <script>window.owned = 1</script> {" ".join(NAMES)}
+ANSWER = f"""Heard <script>window.owned = 1</script> {" ".join(NAMES)}
 [ref]: http://evil.test/ref
 <iframe src="http://evil.test/frame"></iframe><svg onload="window.owned = 1"></svg>
 <http://evil.test/auto> :material/delete: $\\href{{javascript:window.owned=1}}{{x}}$ [1]"""
