@@ -32,9 +32,12 @@ from librarian.limits import Buckets
 from librarian.sessions import Sessions
 
 LOGIN = "/login"
+LOGOUT = "/logout"
 FORM_BYTES = 8192
 TRIES = 5  # wrong tokens at once; then one
 TRY_S = 30.0  # in so many seconds
+TRIES_OF_ALL = 100  # addresses are cheap, and behind a proxy they are what a header says
+TRY_OF_ALL_S = 1.0
 _LOGIN_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
@@ -72,6 +75,7 @@ class Entrance:
         self._token = token
         self._sessions = Sessions(clock)
         self._tries = Buckets(per_s=1 / TRY_S, burst=TRIES, clock=clock)
+        self._tries_of_all = Buckets(per_s=1 / TRY_OF_ALL_S, burst=TRIES_OF_ALL, clock=clock)
         form = resources.files("librarian") / "static" / "login.html"
         self._form = Template(form.read_text(encoding="utf-8"))
 
@@ -99,6 +103,9 @@ class Entrance:
             return None
         if scope["type"] == "http" and scope["path"] == LOGIN:
             return await self._login(Request(scope, receive), token)
+        if scope["type"] == "http" and scope["path"] == LOGOUT:
+            self._sessions.end(connection.cookies.get(_cookie(connection), ""))
+            return RedirectResponse(LOGIN, 303)
         if self._is_known(connection, token):
             scope[ADMITTED] = True
             return None
@@ -119,8 +126,11 @@ class Entrance:
         who = client_of(connection)
         if wait_s := self._tries.wait_s(who):
             raise TooOften("Too many wrong tokens came from your address.", wait_s)
+        if wait_s := self._tries_of_all.wait_s(""):
+            raise TooOften("Too many wrong tokens came, from many addresses.", wait_s)
         if not right:
             self._tries.take(who)
+            self._tries_of_all.take("")
         return right
 
     async def _login(self, request: Request, token: str) -> Response:

@@ -36,6 +36,10 @@ class Sessions:
         self._used[name] = now
         return True
 
+    def end(self, key: str) -> None:
+        """Forgets a session."""
+        self._used.pop(_hash(key), None)
+
 
 def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode(errors="replace")).digest()

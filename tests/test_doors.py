@@ -19,7 +19,17 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from librarian.app import Librarian
-from librarian.entrance import FORM_BYTES, LOGIN, PAGES_POLICY, TRIES, TRY_S, Entrance
+from librarian.entrance import (
+    FORM_BYTES,
+    LOGIN,
+    LOGOUT,
+    PAGES_POLICY,
+    TRIES,
+    TRIES_OF_ALL,
+    TRY_OF_ALL_S,
+    TRY_S,
+    Entrance,
+)
 from librarian.secret import HEADER
 from librarian.settings import Settings, SettingsError, check_door
 from librarian.web import BURST, PER_S, routes
@@ -155,6 +165,29 @@ def test_wrong_tokens_of_scripts_are_counted_as_well(closed: TestClient) -> None
     wrong = {"Authorization": "Bearer guess"}
     codes = [closed.get("/api/status", headers=wrong).status_code for _ in range(TRIES + 1)]
     assert codes == [401] * TRIES + [429]
+
+
+def test_wrong_tokens_of_many_addresses_are_slow_together(closed: TestClient, clock: Clock) -> None:
+    def at(number: int) -> TestClient:
+        where = (f"192.0.2.{number}", 1)
+        return TestClient(closed.app, base_url="http://library.example", client=where)
+
+    codes = [log_in(at(number), "guess") for number in range(TRIES_OF_ALL + 1)]
+    assert codes == [401] * TRIES_OF_ALL + [429]
+    clock.now += TRY_OF_ALL_S
+    assert closed.post(LOGIN, data={"token": TOKEN}).status_code == 303
+
+
+def test_who_logs_out_has_to_log_in_again(closed: TestClient) -> None:
+    log_in(closed)
+    other = TestClient(closed.app, base_url="http://library.example", follow_redirects=False)
+    log_in(other)
+    embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}
+    assert closed.get(LOGOUT, headers=embedded).status_code == 403
+    assert closed.get("/").status_code == 200
+    assert closed.get(LOGOUT).headers["location"] == LOGIN
+    assert closed.get("/").status_code == 401
+    assert other.get("/").status_code == 200
 
 
 def test_a_script_needs_no_cookie(closed: TestClient) -> None:

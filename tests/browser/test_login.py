@@ -90,3 +90,12 @@ def test_another_browser_has_to_log_in_itself(page: Any, chromium: Any, guarded:
         assert stranger.get_by_label("Token").is_visible()
     finally:
         other.close()
+
+
+def test_who_logs_out_is_asked_again(page: Any, guarded: App) -> None:
+    page.goto(f"{guarded.url}/system")
+    log_in(page, TOKEN)
+    page.get_by_role("link", name="Log out of this browser").click()
+    page.get_by_label("Token").wait_for()
+    page.goto(f"{guarded.url}/system")
+    assert page.get_by_label("Token").is_visible()
