@@ -24,6 +24,7 @@ async def lifespan(_: object) -> AsyncIterator[None]:
     try:
         # Streamlit's own flags win: they say where the server really listens.
         port, host = st.get_option("server.port"), st.get_option("server.address")
+        host = host or "0.0.0.0"  # what Streamlit does where it has no address
         settings = Settings.from_env(port=port, host=host)
         check_door(settings)
         PROCESS.lock(settings.api_token)

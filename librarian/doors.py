@@ -49,6 +49,10 @@ class Forbidden(BadRequest):
     """Requests of other web sites are not answered; open the dashboard itself."""
 
 
+class Unguarded(BadRequest):
+    """Set LIBRARIAN_API_TOKEN, or let the dashboard listen on 127.0.0.1 only."""
+
+
 class NotTheOwner(BadRequest):
     """Run `python -m librarian` as the user who started the dashboard: it shows that it may read
     the library's folder."""
@@ -126,6 +130,17 @@ def check_owner(request: Request, secret: str) -> None:
         raise NotTheOwner("Commands are taken from the owner of the library only.")
 
 
+def check_guarded(connection: HTTPConnection, token: str) -> None:
+    """However the server was started: without a token it answers on this machine only.
+
+    Raises:
+        Unguarded: the request came in by an address of the network.
+    """
+    server = connection.scope.get("server")
+    if not token and server and not is_local(str(server[0])):
+        raise Unguarded("This library has no token and answers on its own machine only.")
+
+
 def client_of(connection: HTTPConnection) -> str:
     """Who sends it, as far as the network tells."""
     return party(connection.client.host) if connection.client else ""
@@ -155,6 +170,7 @@ def _status_of(error: LibrarianError) -> int:
         (BodyTooLarge, 413),
         (Unauthorized, 401),
         (Forbidden, 403),
+        (Unguarded, 403),
         (NotTheOwner, 403),
         (NotAllowed, 405),
         (TooOften, 429),

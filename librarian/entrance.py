@@ -22,6 +22,7 @@ from librarian.doors import (
     BodyTooLarge,
     TooOften,
     Unauthorized,
+    check_guarded,
     check_origin,
     client_of,
     has_token,
@@ -98,6 +99,7 @@ class Entrance:
     async def _response(self, scope: Scope, receive: Receive) -> Response | None:
         """What stands in the way; None lets it in."""
         connection, token = HTTPConnection(scope), self._token()
+        check_guarded(connection, token)
         check_origin(connection, named=not token)  # by another name nobody is logged in
         if not token:
             return None

@@ -262,6 +262,20 @@ def test_a_foreign_name_for_this_machine_opens_no_page_and_no_socket(
             pytest.fail("it was let in")
 
 
+def test_without_a_token_it_answers_on_its_own_machine_only(librarian: Librarian) -> None:
+    """However it was started: by uvicorn itself, for one, which knows no settings of ours."""
+    app = server(librarian, "", Clock())
+    for name in ("192.0.2.7", "library.example"):
+        client = TestClient(app, base_url=f"http://{name}")
+        for path in (*BEHIND, *OURS):
+            response = client.get(path)
+            assert response.status_code == 403
+            assert "Set LIBRARIAN_API_TOKEN" in response.json()["error"]
+        with pytest.raises(WebSocketDisconnect):
+            with client.websocket_connect(f"ws://{name}/_stcore/stream"):
+                pytest.fail("it was let in")
+
+
 def test_a_page_of_another_site_opens_no_socket(open_door: TestClient) -> None:
     for origin in ("https://evil.example", "http://127.0.0.1:3000", "null", "http://["):
         with pytest.raises(WebSocketDisconnect):
