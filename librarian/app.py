@@ -48,6 +48,7 @@ class Librarian:
     def __init__(self, settings: Settings, library: Library, model: Model | None = None) -> None:
         self.settings = settings
         self._library = library
+        self.owner_secret = library.secret  #: what `/api/do` wants of commands
         self._logbook = Logbook(library.log)
         self._portal = Portal()
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))

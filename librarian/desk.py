@@ -196,9 +196,9 @@ class Desk:
         text = "\n".join(dict.fromkeys(descriptions))
         self._makeshifts.add(text)
         name = prompt.partition(" Name: ")[2].partition("\n")[0][:80]
-        remark = f"“{name}” keeps several descriptions: {_reason(exc)} {_RETRY}"
-        self._calls.remarks.append(remark)
-        log.warning("%s", remark)
+        remark = f"keeps several descriptions: {_reason(exc)} {_RETRY}"
+        self._calls.remarks.append(f"“{name}” {remark}")
+        log.warning("An entity or relation %s", remark)
         return text
 
     async def keywords(self, prompt: str, system: str) -> str:

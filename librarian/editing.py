@@ -146,8 +146,8 @@ class Editing:
                     for edit in await self._due():
                         try:
                             await self._make(edit, cause)
-                        except EditRefused as exc:  # the one before it has done that as well
-                            log.info("%s: %s", edit, exc)
+                        except EditRefused:  # the one before it has done that as well
+                            log.info("%s: there is nothing left to do.", type(edit).__name__)
         except LibrarianError as exc:  # the document itself is whole; the next end tries again
             log.warning("Edits could not be made again: %s", exc)
 
@@ -197,7 +197,7 @@ class Editing:
                 await to_thread.run_sync(edits.mark, number, State.UNDOING)
                 await self._settle()
                 raise
-        log.info("Edit %d: %s%s", number, edit, f" ({cause})" if cause else "")
+        log.info("Edit %d: %s%s", number, type(edit).__name__, f" ({cause})" if cause else "")
         return number
 
     async def _settle(self) -> None:

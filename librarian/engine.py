@@ -14,7 +14,7 @@ from anyio import to_thread
 from librarian.desk import Desk
 from librarian.documents import Document, Status
 from librarian.embeddings import Embeddings
-from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError
+from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError, QuestionError
 from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
 from librarian.knowledge import Graph
 from librarian.models.protocol import Message
@@ -149,6 +149,7 @@ class Engine:
         searched for too: "and who was his sister?" names nobody.
 
         Raises:
+            QuestionError: LightRAG finds it too short.
             EngineError: the search failed.
         """
         from lightrag import QueryParam
@@ -313,6 +314,8 @@ class Engine:
 @contextmanager
 def translated() -> Iterator[None]:
     """Turns LightRAG's exceptions into this program's."""
+    from lightrag.query_validation import QueryValidationError
+
     try:
         yield
     except LibrarianError:
@@ -321,6 +324,8 @@ def translated() -> Iterator[None]:
         if "Embedding dim mismatch" in str(exc):
             raise EmbeddingMismatch(f"{exc}.") from exc
         raise EngineError(f"{exc}.") from exc
+    except QueryValidationError as exc:
+        raise QuestionError("The question is too short to search for anything.") from exc
     except Exception as exc:
         raise EngineError(f"{type(exc).__name__}: {exc}.") from exc
 

@@ -25,7 +25,7 @@ LEGEND = 20  # entries; smaller groups share a last one
 HEADING = "Knowledge graph"
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:"
+    "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
 )
 
 # After the colour-blind-safe palettes of Okabe and Ito and of Tol; for white and for near-black.

@@ -22,6 +22,7 @@ from librarian.errors import EmbeddingMismatch, LibraryBusy, LibraryError
 from librarian.journal import Journal
 from librarian.manifest import FORMAT, Manifest, keep_copies, read_manifest
 from librarian.models.protocol import ModelCard
+from librarian.secret import drop_secret, make_secret
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Library:
         self.log = home / "librarian.log"
         self.admission = threading.Lock()  # two uploads of one text must not both be new
         self._lock = lock
+        self.secret = make_secret(home)  #: commands show that they may read this folder
         self.manifest = read_manifest(home)
         self._upgrade()
         self.catalogue = Catalogue(home / "catalogue.sqlite3")
@@ -101,6 +103,7 @@ class Library:
         self.edits.close()
         self.catalogue.close()
         (self.home / "owner.json").unlink(missing_ok=True)
+        drop_secret(self.home)
         self._lock.release()
 
     def pin(self, card: ModelCard, *, chunk_tokens: int, versions: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -20,6 +21,8 @@ LOOP_ERRORS = (
 )
 _NAMES = ("lightrag", "librarian", "asyncio")
 _CHATTER = ("Upserting relation", " == LLM cache == ")
+_QUOTED = re.compile(r"`[^`]*`|'[^']*'")  # names and passages, as LightRAG cites them
+_TEXTS = re.compile(r"^(Query (?:nodes|edges):|Summarizing|.*origin query:).*", re.DOTALL)
 _FORM = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
@@ -34,7 +37,7 @@ class Logbook:
             handler.setFormatter(_FORM)
             for name in _NAMES:
                 logging.getLogger(name).addHandler(handler)
-        logging.getLogger("lightrag").addFilter(_worth_keeping)
+        logging.getLogger("lightrag").addFilter(_without_texts)
         logging.getLogger("librarian").setLevel(logging.INFO)
 
     @property
@@ -44,7 +47,7 @@ class Logbook:
 
     def close(self) -> None:
         """Stops writing."""
-        logging.getLogger("lightrag").removeFilter(_worth_keeping)
+        logging.getLogger("lightrag").removeFilter(_without_texts)
         for handler in (self._file, self._memory):
             for name in _NAMES:
                 logging.getLogger(name).removeHandler(handler)
@@ -60,9 +63,14 @@ def loop_errors(path: Path) -> int:
     return found
 
 
-def _worth_keeping(record: logging.LogRecord) -> bool:
-    """LightRAG writes a line for each of a book's thousands of relations."""
-    return not str(record.msg).startswith(_CHATTER)
+def _without_texts(record: logging.LogRecord) -> bool:
+    """Logs are sent to others: they tell nothing of what documents and questions say.
+
+    LightRAG also writes a line for each of a book's thousands of relations; those are left out.
+    """
+    said = record.getMessage()
+    record.msg, record.args = _TEXTS.sub(r"\1 …", _QUOTED.sub("‘…’", said)), ()
+    return not said.startswith(_CHATTER)
 
 
 class _Memory(logging.Handler):

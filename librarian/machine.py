@@ -19,6 +19,7 @@ from librarian.settings import Settings, is_local
 
 GB = 1024**3
 MEMINFO = Path("/proc/meminfo")
+TOKEN_LENGTH = 16  # of letters and digits it is far beyond what five tries and two a minute find
 
 
 def of_machine(library: Library, settings: Settings) -> tuple[Check, ...]:
@@ -101,9 +102,12 @@ def _door(settings: Settings) -> Check:
     token = "a token is set" if settings.api_token else "no token is set"
     if is_local(settings.host):
         return fine("Address", f"{where}, for this machine only; {token}.")
-    remedy = "Set LIBRARIAN_HOST=127.0.0.1, or put a door with a password in front of it."
+    if len(settings.api_token) >= TOKEN_LENGTH:
+        return fine("Address", f"{where}, for others too; pages and requests want the token.")
     if settings.api_token:
-        pages = "The token guards commands and requests, but the pages ask for none."
-        return warning("Address", f"{where}, for others too. {pages}", remedy)
+        remedy = 'Set a longer one: python -c "import secrets; print(secrets.token_urlsafe())"'
+        short = f"the token has fewer than {TOKEN_LENGTH} characters and may be guessed"
+        return warning("Address", f"{where}, for others too; {short}.", remedy)
+    remedy = "Set LIBRARIAN_HOST=127.0.0.1, or a LIBRARIAN_API_TOKEN."
     alone = "Anyone who reaches this address can read and change the library."
     return warning("Address", f"{where}, for others too; {token}. {alone}", remedy)

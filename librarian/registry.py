@@ -11,10 +11,19 @@ class Registry:
 
     def __init__(self) -> None:
         self._held: Librarian | LibrarianError = NotReady()
+        self._token = ""
 
     def hold(self, held: Librarian | LibrarianError) -> None:
         """Puts it in place."""
         self._held = held
+
+    def lock(self, token: str) -> None:
+        """From now on whoever comes has to have this token."""
+        self._token = token
+
+    def token(self) -> str:
+        """What the pages and routes want; empty where they are open."""
+        return self._token
 
     def get(self) -> Librarian:
         """The Librarian.

@@ -13,6 +13,7 @@ import httpx
 
 from librarian.errors import LibrarianError, NotReady
 from librarian.library import Owner, owner_of
+from librarian.secret import HEADER, read_secret
 from librarian.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def open_desk(settings: Settings) -> Iterator[Desk]:
     """
     owner = owner_of(settings.home)
     if owner is not None and owner.address:
-        with Remote(owner, settings.api_token) as remote:
+        secret = read_secret(settings.home)
+        with Remote(owner, settings.api_token, secret=secret) as remote:
             yield remote
         return
     from librarian.app import Librarian  # brings LightRAG, which takes a second to import
@@ -167,12 +169,18 @@ class Remote:
     """Serves through the dashboard that has the home."""
 
     def __init__(
-        self, owner: Owner, token: str = "", transport: httpx.BaseTransport | None = None
+        self,
+        owner: Owner,
+        token: str = "",
+        transport: httpx.BaseTransport | None = None,
+        *,
+        secret: str = "",
     ) -> None:
         self._owner = owner
+        headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
         self._client = httpx.Client(
             base_url=owner.address,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers=headers | ({HEADER.encode(): secret.encode()} if secret else {}),
             timeout=httpx.Timeout(None, connect=CONNECT_S),  # an answer may take minutes
             trust_env=False,  # a proxy has no way to this machine's loopback
             transport=transport or httpx.HTTPTransport(retries=3, trust_env=False),

@@ -6,39 +6,46 @@ import asyncio
 import hmac
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict
-from functools import wraps
 from typing import Any
 
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from librarian.app import Librarian
 from librarian.checks import Report
 from librarian.documents import Admission, Outcome
 from librarian.doors import (
+    ADMITTED,
     BadRequest,
-    BodyTooLarge,
     Forbidden,
-    Unauthorized,
+    NotAllowed,
+    TooOften,
     check_origin,
+    check_owner,
     check_token,
+    client_of,
+    is_owner,
     json_body,
     path_of,
+    refused,
     text_of,
 )
-from librarian.errors import LibrarianError, NotReady, QuestionError, UnknownDocument
+from librarian.errors import LibrarianError
 from librarian.exports import to_csv, to_graphml, to_html
+from librarian.graph import POLICY
+from librarian.limits import Buckets
 from librarian.rooms import CACHES
 from librarian.snapshot import as_json
-from librarian.uploads import NoRoom, UploadError, WrongPlace
+from librarian.uploads import WrongPlace
 from librarian.views import GraphRequest
 
 # An origin of its own: a script in it cannot reach the app, but may hand out a picture.
-GRAPH_POLICY = "sandbox allow-scripts allow-downloads"
+GRAPH_POLICY = f"{POLICY}; frame-ancestors 'self'; sandbox allow-scripts allow-downloads"
 _STATUS = {
     Outcome.ACCEPTED: 202,
     Outcome.DUPLICATE: 202,
@@ -48,34 +55,64 @@ _STATUS = {
 
 PIECE_BYTES = 1024 * 1024
 
+PER_S = 100.0  # requests of one address; a browser's watcher makes ten
+BURST = 400
+
 Handler = Callable[[Request, Librarian], Awaitable[Response]]
 
 
-def routes(get: Callable[[], Librarian]) -> list[Route]:
+def routes(
+    get: Callable[[], Librarian], *, clock: Callable[[], float] = time.monotonic
+) -> list[Route]:
     """The routes over the Librarian that `get` returns (it may raise a LibrarianError)."""
+    limit = Buckets(per_s=PER_S, burst=BURST, clock=clock)
 
-    def over(handler: Handler, *, guarded: bool = True) -> Callable[[Request], Awaitable[Response]]:
-        @wraps(handler)
-        async def answer(request: Request) -> Response:
-            try:
-                check_origin(request)
-                librarian = get()
-                if guarded:
-                    check_token(request, librarian.settings.api_token)
-                return await handler(request, librarian)
-            except LibrarianError as exc:
-                return JSONResponse({"error": str(exc)}, status_code=_status_of(exc))
-
-        return answer
+    def door(path: str, handler: Handler, *methods: str, free: bool = False) -> Route:
+        return Route(path, Door(get, handler, methods, None if free else limit))
 
     return [
-        Route("/insert", over(insert), methods=["POST"]),
-        Route("/api/status", over(status), methods=["GET"]),
-        Route("/health", over(health), methods=["GET"]),
-        Route("/graph-view", over(graph_view, guarded=False), methods=["GET"]),  # for a frame
-        Route("/api/do/{verb}", over(do), methods=["POST"]),
-        Route("/upload/{key}", over(upload, guarded=False), methods=["GET", "PUT", "POST"]),
+        door("/insert", insert, "POST"),
+        door("/api/status", status, "GET"),
+        door("/health", health, "GET"),
+        door("/graph-view", graph_view, "GET"),
+        door("/api/do/{verb}", do, "POST"),
+        door("/upload/{key}", upload, "GET", "PUT", "POST", free=True),  # pages have a ticket
     ]
+
+
+class Door:
+    """An address: who may use it and how often; errors as answers. As ASGI it hears all methods."""
+
+    def __init__(
+        self,
+        get: Callable[[], Librarian],
+        handler: Handler,
+        methods: Sequence[str],
+        limit: Buckets | None,
+    ) -> None:
+        self._get, self._handler, self._limit = get, handler, limit
+        self._methods = {*methods, "HEAD"} if "GET" in methods else set(methods)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except LibrarianError as exc:
+            response = refused(exc)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        check_origin(request, named=not request.scope.get(ADMITTED))
+        librarian = self._get()
+        if self._limit is not None and not is_owner(request, librarian.owner_secret):
+            if wait_s := self._limit.take(client_of(request)):
+                raise TooOften(f"More than {PER_S:.0f} requests a second came from you.", wait_s)
+        check_token(request, librarian.settings.api_token)
+        if request.method not in self._methods:
+            allowed = ", ".join(sorted(self._methods))
+            raise NotAllowed(f"{request.method!r:.40} is not done here, but {allowed}.", allowed)
+        return await self._handler(request, librarian)
 
 
 async def insert(request: Request, librarian: Librarian) -> Response:
@@ -158,6 +195,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 
 async def do(request: Request, librarian: Librarian) -> Response:
     """`POST /api/do/VERB`: what a command asks of the dashboard that owns the home."""
+    check_owner(request, librarian.owner_secret)
     verb = request.path_params["verb"]
     body = await json_body(request, librarian.settings.max_body_bytes)
     if verb not in VERBS:
@@ -277,18 +315,3 @@ VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
     "journal": _journal,
     "backup": _backup,
 }
-
-
-def _status_of(error: LibrarianError) -> int:
-    kinds: tuple[tuple[type[LibrarianError], int], ...] = (
-        (BodyTooLarge, 413),
-        (Unauthorized, 401),
-        (Forbidden, 403),
-        (BadRequest, 400),
-        (NoRoom, 507),
-        (UploadError, 400),
-        (QuestionError, 422),
-        (UnknownDocument, 404),
-        (NotReady, 503),
-    )
-    return next((code for kind, code in kinds if isinstance(error, kind)), 503)

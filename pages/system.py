@@ -153,6 +153,8 @@ st.table(
     width="content",
 )
 st.caption("Set by environment variables; README.md lists them.")
+if settings.api_token:  # in this tab: a button with a link would open another one
+    st.html('<a href="/logout" target="_self">Log out of this browser</a>')
 
 st.subheader("Backup")
 backup_area(librarian)

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "librarian"
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors"
-    " formats ebooks recognition",
+    " formats ebooks recognition secret limits sessions",
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
@@ -27,7 +27,7 @@ LAYERS = (
     "exports views rooms reembed",
     "streams examination doors backups",
     "app",
-    "registry web cli remote upkeep",
+    "registry web entrance cli remote upkeep",
     "ui __main__",
     "ui_graph ui_upload ui_backup",
     "pages streamlit_app",
@@ -45,7 +45,12 @@ ROOMS = {
     ),
     "ollama": ("librarian/models/ollama.py", "librarian/models/faults.py"),
     "pyvis": ("librarian/graph.py",),
-    "starlette": ("librarian/doors.py", "librarian/web.py"),
+    "starlette": (
+        "librarian/doors.py",
+        "librarian/web.py",
+        "librarian/entrance.py",
+        "streamlit_app.py",
+    ),
     "uvicorn": ("librarian/web.py",),
     "streamlit": (
         "librarian/ui.py",

@@ -359,8 +359,12 @@ def test_an_open_door_is_a_warning(server: OllamaServer, library: Library) -> No
     token = {"LIBRARIAN_HOST": "0.0.0.0", "LIBRARIAN_API_TOKEN": "a secret"}
     guarded = found(report_of(library, settings_of(server, **token)), "Address")
     assert guarded.severity is WARN
-    assert "the pages ask for none" in guarded.message
+    assert "fewer than 16 characters" in guarded.message
     assert "a secret" not in guarded.message
+    token["LIBRARIAN_API_TOKEN"] = "a secret that nobody guesses"
+    safe = found(report_of(library, settings_of(server, **token)), "Address")
+    assert safe.severity is OK
+    assert "pages and requests want the token" in safe.message
 
 
 # --- the probe -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from librarian.app import Librarian
 from librarian.errors import LibrarianError, NotReady
+from librarian.secret import HEADER
 from librarian.settings import Settings
 from librarian.web import routes
 from tests.conftest import Opened, until
@@ -47,7 +48,9 @@ STATUS_KEYS = {
 
 
 def client_of(librarian: Librarian) -> TestClient:
-    return TestClient(Starlette(routes=routes(lambda: librarian)))
+    """What a command has: the owner's secret."""
+    app = Starlette(routes=routes(lambda: librarian))
+    return TestClient(app, headers={HEADER: librarian.owner_secret})
 
 
 @pytest.fixture
@@ -176,7 +179,7 @@ def test_a_library_with_a_token_answers_only_those_who_have_it(
     right = {"Authorization": "Bearer a secret"}
     assert client.get("/api/status", headers=right).status_code == 200
     assert client.post("/insert", json={"text": TEXT}, headers=right).status_code == 202
-    assert client.get("/graph-view").status_code == 200  # a frame cannot send it
+    assert client.get("/graph-view").status_code == 401  # a login lets the frame in
 
 
 def test_the_status_report_has_the_keys_that_stay_fixed(client: TestClient) -> None:
@@ -205,9 +208,9 @@ def test_the_graph_is_shown_in_a_sandbox_and_runs_no_script_of_a_name(client: Te
     for query in ({}, {"centre": HOSTILE}, {"centre": "Ada Lovelace", "depth": "99", "limit": "x"}):
         response = client.get("/graph-view", params=query)
         assert response.status_code == 200
-        assert (
-            response.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
-        )
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert policy.endswith("; frame-ancestors 'self'; sandbox allow-scripts allow-downloads")
         assert "<script>alert(1)" not in response.text
         assert "</textarea>" not in response.text
 
@@ -245,8 +248,9 @@ def test_a_file_that_cannot_be_read_is_refused_and_holds_up_no_other(client: Tes
         ("nonsense", {}, 400, "There is no 'nonsense'."),
         ("pause", {}, 400, 'needs a string "doc"'),
         ("ask", {"question": "   "}, 422, "The question is empty."),
+        ("ask", {"question": "a?"}, 422, "too short to search for anything."),
         ("ask", {"question": "Who?", "mode": "psychic"}, 422, "There is no mode 'psychic'"),
-        ("add", {"path": "/nowhere/to/be/found"}, 503, "neither a file that is read"),
+        ("add", {"path": "/nowhere/to/be/found"}, 422, "neither a file that is read"),
     ],
 )
 def test_a_verb_that_cannot_be_done_says_why(
@@ -295,7 +299,10 @@ def test_an_answer_that_nobody_waits_for_any_more_ends_at_the_model(
     with served(librarian) as address:
         body = {"question": "What did Ada Lovelace write?", "mode": "naive"}
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/api/do/ask", json=body, timeout=3, trust_env=False)
+            headers = {HEADER: librarian.owner_secret}
+            httpx.post(
+                f"{address}/api/do/ask", json=body, headers=headers, timeout=3, trust_env=False
+            )
         until(lambda: server.in_flight == 0, "the server to be free")
         outcomes = [call.outcome for call in server.calls if call.role == "query"]
         assert outcomes == ["disconnected"]

@@ -43,6 +43,8 @@ KEYWORDS: Mapping[str, Any] = {
 }
 
 _THOUGHT = re.compile(r"<think>.*?</think>\s*", re.S)
+_NAMES = ("name", "type", "source", "target")
+_TURNS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+\s*")
 _FENCE = re.compile(r"\s*```[a-z]*\n(.*)\n```\s*", re.S)
 
 
@@ -63,11 +65,24 @@ def tidied(answer: Completion, schema: Mapping[str, Any] | None) -> Completion:
     if not plain.strip():
         raise EmptyAnswer
     if schema is not None:
-        _check(plain, schema)
+        read = _check(plain, schema)
+        if "entities" in read and _straighten(read):
+            plain = json.dumps(read)
     return replace(answer, text=plain, remarks=tuple(sorted(remarks)))
 
 
-def _check(text: str, schema: Mapping[str, Any]) -> None:
+def _straighten(answer: Mapping[str, Any]) -> bool:
+    """Takes out of names what would turn or break the lines around them; whether there was any."""
+    found = False
+    for row in (*answer["entities"], *answer.get("relationships", ())):
+        for key in _NAMES if isinstance(row, dict) else ():
+            name = row.get(key)
+            if isinstance(name, str) and (straight := _TURNS.sub(" ", name).strip()) != name:
+                row[key], found = straight, True
+    return found
+
+
+def _check(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     try:
         answer = json.loads(text)
     except ValueError as exc:
@@ -79,3 +94,4 @@ def _check(text: str, schema: Mapping[str, Any]) -> None:
     for name in schema["required"]:
         if not isinstance(answer.get(name), list):
             raise MalformedAnswer(f"The answer has no list of {name}.")
+    return answer

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from librarian.secret import HEADER, read_secret
 from tests.bench.processes import App, Broken, app, own_folder
 from tests.bench.report import Row, percentile
 from tests.bench.watchers import Watcher
@@ -60,7 +61,11 @@ def admission(_: Path | None) -> list[Row]:
 def _added(measured: App, path: Path, count: int) -> float:
     begun_s = time.monotonic()
     answer = httpx.post(
-        f"{measured.url}/api/do/add", json={"path": str(path)}, trust_env=False, timeout=ADD_S
+        f"{measured.url}/api/do/add",
+        json={"path": str(path)},
+        headers={HEADER: read_secret(measured.home)},
+        trust_env=False,
+        timeout=ADD_S,
     )
     seconds = time.monotonic() - begun_s
     outcomes = [each["outcome"] for each in answer.raise_for_status().json()["admissions"]]

@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import psutil
 
+from librarian.secret import HEADER, read_secret
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0  # on a busy machine
 END_S = 20.0  # an app writes its library before it ends
@@ -67,6 +69,7 @@ class App:
     url: str
     process: Process
     log: Path
+    home: Path
 
     def status(self) -> Json:
         """What `/api/status` says."""
@@ -81,7 +84,10 @@ class App:
     def add(self, path: Path, *, replace: bool = False) -> str:
         """Hands a file in; gives back its id."""
         body = {"path": str(path), "replace": replace}
-        answer = httpx.post(f"{self.url}/api/do/add", json=body, trust_env=False, timeout=60)
+        headers = {HEADER: read_secret(self.home)}
+        answer = httpx.post(
+            f"{self.url}/api/do/add", json=body, headers=headers, trust_env=False, timeout=60
+        )
         admission: Json = answer.raise_for_status().json()["admissions"][0]
         if admission["outcome"] != "accepted":
             raise Broken(f"{path.name} was not accepted: {admission['message']}")
@@ -132,7 +138,7 @@ def app(home: Path, **environ: str) -> Iterator[App]:
     command += ["--server.port", str(port)]
     settings = {"LIBRARIAN_HOME": str(home), "LIBRARIAN_PORT": str(port), **environ}
     with running(command, settings, log) as process:
-        yield App(f"http://127.0.0.1:{port}", process, log)
+        yield App(f"http://127.0.0.1:{port}", process, log, home)
 
 
 def reads_with(ollama: StandIn) -> dict[str, str]:

@@ -55,10 +55,13 @@ class App:
     url: str
     home: Path
     process: subprocess.Popen[bytes]
+    token: str = ""
 
     def status(self) -> dict[str, Any]:
         """What `/api/status` says."""
-        report: dict[str, Any] = httpx.get(f"{self.url}/api/status", trust_env=False).json()
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        answer = httpx.get(f"{self.url}/api/status", headers=headers, trust_env=False)
+        report: dict[str, Any] = answer.json()
         return report
 
     def until(self, condition: Callable[[dict[str, Any]], object], what: str) -> dict[str, Any]:
@@ -85,7 +88,8 @@ def started(home: Path, **settings: str) -> Iterator[App]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    running = App(f"http://127.0.0.1:{port}", home, process)
+    token = settings.get("LIBRARIAN_API_TOKEN", "")
+    running = App(f"http://127.0.0.1:{port}", home, process, token)
     try:
         _until_answering(running)
         yield running

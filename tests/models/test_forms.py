@@ -83,6 +83,16 @@ def test_nothing_is_an_empty_answer(text: str, schema: dict[str, object] | None)
         tidied(text, schema)
 
 
+def test_names_are_lines_that_turn_nothing_around_them() -> None:
+    row = {"name": " Ада\n\u202eЛавлейс\u2028", "type": "per\x00son", "description": "a\nb"}
+    link = {"source": "a\r\nb", "target": "c", "keywords": "k\n", "description": 5}
+    odd: list[object] = ["text", None, {"name": 7}]
+    answer = tidied(json.dumps({"entities": [row, *odd], "relationships": [link]}), EXTRACTION)
+    read = json.loads(answer)
+    assert read["entities"] == [{**row, "name": "Ада Лавлейс", "type": "per son"}, *odd]
+    assert read["relationships"] == [{**link, "source": "a b"}]
+
+
 def test_a_plain_answer_keeps_its_fences() -> None:
     text = "See:\n```\ncode\n```"
     assert tidied(text, None) == text
