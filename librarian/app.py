@@ -29,6 +29,7 @@ from librarian.portal import Portal
 from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
+from librarian.shelf import Shelf
 from librarian.snapshot import Snapshot
 from librarian.streams import AnswerStream
 from librarian.uploads import Uploads
@@ -37,7 +38,6 @@ from librarian.views import GraphRequest, GraphViews, shown_part
 from librarian.workers import Converter, Watch, WatchFile
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
-DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
 
 
 class Librarian:
@@ -55,6 +55,8 @@ class Librarian:
         self.uploads.sweep()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._converter = Converter()
+        nudge = partial(self._portal.call, self._nudge)
+        self.shelf = Shelf(library, nudge, self._converter.convert)
         self.conversations = Conversations(library.home / "conversations")
         self._examination = Examination(library, settings, self._portal, self._rooms)
 
@@ -238,15 +240,15 @@ class Librarian:
 
     def graph(self) -> Graph:
         """The whole knowledge graph."""
-        return self._portal.call(self._rooms.graph)
+        return self.shelf.named(self._portal.call(self._rooms.graph))
 
     def graph_page(self, request: GraphRequest) -> str:
         """An HTML page with a view of the graph; computed on the calling thread, then kept."""
-        return self._views.page(self.graph(), request)
+        return self._views.page(self.graph(), request.among(self.shelf.tagged))
 
     def graph_part(self, request: GraphRequest) -> Graph:
         """The entities and relations of a view."""
-        return shown_part(self.graph(), request)
+        return shown_part(self.graph(), request.among(self.shelf.tagged))
 
     def passages(self, chunks: Sequence[str]) -> dict[str, str]:
         """The texts of chunks by their ids; those that are gone are left out."""

@@ -76,6 +76,8 @@ class Document:
     share: float = 0.0  #: that was shown as done last, from 0 to 1
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    filed: str = ""  #: the name that it came with, by which LightRAG has it; empty until renamed
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

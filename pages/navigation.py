@@ -11,6 +11,7 @@ st.set_page_config(page_title="AI Librarian", page_icon=str(ICON), layout="wide"
 page = st.navigation(
     [
         st.Page("library.py", title="Library", icon=":material/local_library:", default=True),
+        st.Page("shelf.py", title="Shelf", icon=":material/shelves:"),
         st.Page("document.py", title="Document", icon=":material/article:"),
         st.Page("indexing.py", title="Indexing", icon=":material/monitoring:"),
         st.Page("graph.py", title="Graph", icon=":material/hub:"),

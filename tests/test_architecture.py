@@ -18,9 +18,9 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue journal edits library inflight calls signals quality desk embeddings pulls",
+    "catalogue removed journal edits library inflight calls signals quality desk embeddings pulls",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
-    "indexing answers conversations dossier verify health communities positions",
+    "indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph",
     "exports views rooms reembed",
@@ -28,7 +28,7 @@ LAYERS = (
     "app",
     "registry web cli remote upkeep",
     "ui __main__",
-    "ui_graph ui_upload",
+    "ui_graph ui_shelf ui_upload",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -49,6 +49,7 @@ ROOMS = {
     "streamlit": (
         "librarian/ui.py",
         "librarian/ui_graph.py",
+        "librarian/ui_shelf.py",
         "librarian/ui_upload.py",
         "librarian/cli.py",
         "librarian/__main__.py",
