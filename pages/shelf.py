@@ -63,10 +63,8 @@ def documents() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         choice = ui_shelf.choice_of(views)
     found = chosen(views, choice)
-    said, bar = (
-        st.container(horizontal=True, vertical_alignment="center"),
-        st.container(horizontal=True),
-    )
+    bar = st.container(horizontal=True)
+    said = st.container(horizontal=True, vertical_alignment="center")
     selected = ui_shelf.table(found) if found else []
     if not found:
         st.info("No document is like that.", icon=":material/search_off:")
@@ -76,7 +74,8 @@ def documents() -> None:
         st.caption(
             f"{ui.many(len(views), 'document')}"
             + (f", {len(found):,} shown" if len(found) < len(views) else "")
-            + (f", {len(selected):,} selected" if selected else "")
+            + (f", {len(selected):,} selected" if selected else ""),
+            width="content",  # above its other end the table shows its tools
         )
         if len(found) < len(views):
             st.button("Show all", on_click=ui_shelf.clear_filters, type="tertiary")
