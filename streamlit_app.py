@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from anyio import CancelScope, to_thread
 
 from librarian.app import Librarian
 from librarian.errors import LibrarianError
+from librarian.homes import Homes
 from librarian.registry import PROCESS
 from librarian.settings import Settings, check_door, server_url
 from librarian.web import routes
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -23,6 +27,7 @@ async def lifespan(_: object) -> AsyncIterator[None]:
         # Streamlit's own flags win: they say where the server really listens.
         port, host = st.get_option("server.port"), st.get_option("server.address")
         settings = Settings.from_env(port=port, host=host)
+        PROCESS.settings = settings
         check_door(settings)
         address = server_url(settings.host, settings.port)
         librarian = await to_thread.run_sync(lambda: Librarian.open(settings, address=address))
@@ -32,10 +37,14 @@ async def lifespan(_: object) -> AsyncIterator[None]:
         return
     PROCESS.hold(librarian)
     try:
+        await to_thread.run_sync(Homes(settings.homes_file).opened, settings.home)
+    except LibrarianError as exc:
+        log.warning("The list of libraries could not be written: %s", exc)
+    try:
         yield
     finally:
         with CancelScope(shield=True):
-            await to_thread.run_sync(librarian.close)
+            await to_thread.run_sync(PROCESS.close)
 
 
 app = st.App(

@@ -47,7 +47,7 @@ class Librarian:
         self.settings = settings
         self._library = library
         self._logbook = Logbook(library.log)
-        self._portal = Portal()
+        self.portal = self._portal = Portal()  #: the way to the loop, for routes that await
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews(library.home / "pictures")
@@ -55,6 +55,7 @@ class Librarian:
         self.uploads.sweep()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._converter = Converter()
+        self.opening = library.opening  # commands see by it that this is the library they mean
         nudge = partial(self._portal.call, self._nudge)
         self.shelf = Shelf(library, nudge, self._converter.convert)
         self.conversations = Conversations(library.home / "conversations")
@@ -311,11 +312,6 @@ class Librarian:
         if slowest is not None:
             why = arithmetic(slowest, self._portal.call(self._queue.whole, slowest))
         return success_table(self._library, self.snapshot(), seconds, why)
-
-    @property
-    def portal(self) -> Portal:
-        """The way to the loop, for routes that await."""
-        return self._portal
 
     def _converting(self, watch: Watch | None = None) -> Convert:
         return partial(self._converter.convert, watch=watch)

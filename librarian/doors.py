@@ -31,6 +31,10 @@ class Unauthorized(BadRequest):
     """Send LIBRARIAN_API_TOKEN as `Authorization: Bearer …`."""
 
 
+class Switched(BadRequest):
+    """Run the command again: it then opens the library that it means itself."""
+
+
 def check_origin(request: Request) -> None:
     """A page of another site may not use this server through its visitor's browser."""
     _check_host(request)
@@ -56,6 +60,16 @@ def check_token(request: Request, token: str) -> None:
     given = request.headers.get("authorization", "")
     if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
         raise Unauthorized("This library has a token, and the request has not.")
+
+
+def check_opening(request: Request, opening: str) -> None:
+    """A command that means another library than the one that is open now is not run on this one.
+
+    Raises:
+        Switched: the dashboard has changed over to another library meanwhile.
+    """
+    if request.headers.get("x-library-opening", opening) not in ("", opening):
+        raise Switched("The dashboard has opened another library meanwhile.")
 
 
 def _check_host(request: Request) -> None:

@@ -27,6 +27,7 @@ OPENING_S = 120.0  # LightRAG reads all of its files
 FRESH_S = 5.0
 CONNECT_S = 5.0
 POLL_S = 0.5
+OPENING = "x-library-opening"  # of the library that is meant; the dashboard may have switched
 ENDED = ("processed", "failed", "paused", "deleted")
 GLANCE_S = 20.0  # a status is one attribute; a doctor's probes have 2 s each
 
@@ -172,7 +173,7 @@ class Remote:
         self._owner = owner
         self._client = httpx.Client(
             base_url=owner.address,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={OPENING: owner.opening} | _authorization(token),
             timeout=httpx.Timeout(None, connect=CONNECT_S),  # an answer may take minutes
             trust_env=False,  # a proxy has no way to this machine's loopback
             transport=transport or httpx.HTTPTransport(retries=3, trust_env=False),
@@ -224,6 +225,10 @@ class Remote:
         if response.is_error and "error" in report:  # an unwell doctor's report is a report
             raise DashboardError(str(report["error"]))
         return report
+
+
+def _authorization(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _fresh(read: Callable[[], Json]) -> Json:

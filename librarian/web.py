@@ -23,7 +23,9 @@ from librarian.doors import (
     BadRequest,
     BodyTooLarge,
     Forbidden,
+    Switched,
     Unauthorized,
+    check_opening,
     check_origin,
     check_token,
     json_body,
@@ -62,6 +64,7 @@ def routes(get: Callable[[], Librarian]) -> list[Route]:
                 librarian = get()
                 if guarded:
                     check_token(request, librarian.settings.api_token)
+                    check_opening(request, librarian.opening)
                 return await handler(request, librarian)
             except LibrarianError as exc:
                 return JSONResponse({"error": str(exc)}, status_code=_status_of(exc))
@@ -279,6 +282,7 @@ def _status_of(error: LibrarianError) -> int:
         (BodyTooLarge, 413),
         (Unauthorized, 401),
         (Forbidden, 403),
+        (Switched, 409),
         (BadRequest, 400),
         (NoRoom, 507),
         (UploadError, 400),

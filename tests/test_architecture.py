@@ -20,7 +20,7 @@ LAYERS = (
     "forces layout mending standing",
     "catalogue removed journal edits library inflight calls signals quality desk embeddings pulls",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
-    "indexing answers conversations dossier shelf verify health communities positions",
+    "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph",
     "exports views rooms reembed",
@@ -28,7 +28,7 @@ LAYERS = (
     "app",
     "registry web cli remote upkeep",
     "ui __main__",
-    "ui_graph ui_shelf ui_upload",
+    "ui_graph ui_homes ui_shelf ui_upload",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -49,6 +49,7 @@ ROOMS = {
     "streamlit": (
         "librarian/ui.py",
         "librarian/ui_graph.py",
+        "librarian/ui_homes.py",
         "librarian/ui_shelf.py",
         "librarian/ui_upload.py",
         "librarian/cli.py",
@@ -58,7 +59,8 @@ ROOMS = {
     ),
     "kreuzberg": ("librarian/conversion.py",),
     "psutil": ("librarian/workers.py",),
-    "filelock": ("librarian/library.py",),
+    "filelock": ("librarian/homes.py", "librarian/library.py"),
+    "platformdirs": ("librarian/settings.py",),
     "sqlite3": (
         "librarian/catalogue.py",
         "librarian/edits.py",
