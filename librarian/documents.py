@@ -131,6 +131,13 @@ def clean_name(name: str) -> str:
     return joined or "document"
 
 
+def one_line(text: str, longest: int) -> str:
+    """A short text of a person on one line, without marks that cannot be seen; may be empty."""
+    sound = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
+    shown = "".join(each if each.isprintable() else " " for each in sound)
+    return " ".join(shown.split())[:longest].strip()
+
+
 def suffix_of(name: str) -> str:
     """The ending of a name, in small letters, with its dot; a packed book has two."""
     suffix = PurePosixPath(name).suffix.lower()

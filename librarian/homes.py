@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import filelock
 
+from librarian.documents import one_line
 from librarian.durable import write_json
 from librarian.errors import LibraryError
 
@@ -181,9 +181,7 @@ def same_folder(one: Path, other: Path) -> bool:
 
 def clean_label(label: str) -> str:
     """A label on one line; empty where nothing of it is left."""
-    text = unicodedata.normalize("NFC", label.encode("utf-8", "replace").decode())
-    shown = "".join(each if each.isprintable() else " " for each in text)
-    return " ".join(shown.split())[:LABEL_LENGTH].strip()
+    return one_line(label, LABEL_LENGTH)
 
 
 def _title(path: Path) -> str:

@@ -9,7 +9,15 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from librarian.documents import Admission, Document, Outcome, Status, clean_name, suffix_of
+from librarian.documents import (
+    Admission,
+    Document,
+    Outcome,
+    Status,
+    clean_name,
+    one_line,
+    suffix_of,
+)
 from librarian.errors import DocumentError, NameTaken
 from librarian.evidence import Retrieval
 from librarian.intake import Convert, admit_file, discard, removed_of
@@ -23,7 +31,6 @@ FOLDERS = "∕"  # joins the folders of a name, see `clean_name`
 TAG_LENGTH = 40  # characters
 MOST_TAGS = 20  # of one document; more is a description
 NO_TAG = ""  # among the tags of a choice: documents that have none
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 class UnfitName(DocumentError):
@@ -79,7 +86,7 @@ class Shelf:
             NameTaken: another document has it, or one that people would take for it.
         """
         shown = clean_name(name)
-        if not re.search(r"\w", clean_name(name) if name.strip() else ""):
+        if not re.search(r"\w", name):
             raise UnfitName(f"{name!r:.60} is no name.")
         with self._library.admission:
             document = self._library.catalogue.get(doc)
@@ -213,10 +220,10 @@ def clean_tag(tag: str) -> str:
     Raises:
         UnfitName: nothing of it is left.
     """
-    text = " ".join(_CONTROL.sub(" ", unicodedata.normalize("NFC", tag)).split())[:TAG_LENGTH]
+    text = one_line(tag, TAG_LENGTH)
     if not re.search(r"\w", text):
         raise UnfitName(f"{tag!r:.60} is no tag.")
-    return text.strip()
+    return text
 
 
 def chosen(views: Iterable[DocumentView], choice: Choice) -> list[DocumentView]:
