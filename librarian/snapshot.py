@@ -85,7 +85,7 @@ class Snapshot:
 
 _DOCUMENT_KEYS = (
     "id", "name", "status", "bytes", "chunks_total", "chunks_done", "chunks_saved", "entities",
-    "relations", "elapsed_s", "warnings", "error", "created_at", "updated_at", "tags",
+    "relations", "elapsed_s", "warnings", "error", "created_at", "updated_at",
 )  # fmt: skip
 _RATE_KEYS = (
     "chunks_per_min", "prompt_tokens_per_s", "output_tokens_per_s", "calls_in_flight",
@@ -127,7 +127,7 @@ def as_json(snapshot: Snapshot, now_s: float) -> dict[str, Any]:
 
 def _document_json(view: DocumentView) -> dict[str, Any]:
     report: dict[str, Any] = {key: getattr(view.document, key) for key in _DOCUMENT_KEYS}
-    report["warnings"], report["tags"] = list(view.document.warnings), list(view.document.tags)
+    report["warnings"] = list(view.document.warnings)
     report["phase"] = view.phase.value if view.phase else None
     for field in fields(DocumentView):
         if field.name.startswith("eta"):

@@ -75,7 +75,7 @@ def table(views: Views) -> list[DocumentView]:
         height=min(600, 37 + 35 * len(ids)),
         placeholder="",
         column_config={
-            "name": config.TextColumn("Document", width=330, pinned=True),
+            "name": config.TextColumn("Document", width=380),
             "status": config.TextColumn("Status", width=110),
             "tags": config.ListColumn("Tags", width=150),
             "format": config.TextColumn("Format", width=70),

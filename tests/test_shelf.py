@@ -14,6 +14,7 @@ from librarian.errors import LibraryError, NameTaken, UnknownDocument
 from librarian.exports import to_csv
 from librarian.models.offline import OfflineModel
 from librarian.models.protocol import Completion, Heard, Prompt, Role
+from librarian.reembed import re_embed
 from librarian.settings import Settings
 from librarian.shelf import (
     MOST_TAGS,
@@ -302,7 +303,7 @@ def test_what_is_added_again_or_put_back_asks_the_model_for_nothing(
             librarian.add_text("a.txt", ENGINE)
         else:
             assert librarian.shelf.put_back(gone).tags == ("machines",)
-        until_processed(librarian, "a.txt")
+        until_read(librarian, gone)
         assert asked(server) == paid
         named = {one.name for one in librarian.graph().entities}
         assert named == {one.name for one in graph.entities}
@@ -342,3 +343,22 @@ def test_the_graph_and_answers_keep_to_documents_with_a_tag(librarian: Librarian
     page = librarian.graph_page(request)
     assert '"name": "London"' in page
     assert '"name": "Royal Society"' not in page
+
+
+def test_names_and_tags_survive_new_vectors(
+    server: OllamaServer, opened: Opened, tmp_path: Path
+) -> None:
+    environ = {"OLLAMA_HOST": server.url}
+    settings = Settings.from_env(environ, home=tmp_path / "l", backend="ollama")
+    librarian = opened(settings)
+    librarian.add_text("a.txt", ENGINE)
+    until_processed(librarian, "a.txt")
+    librarian.shelf.rename(doc(librarian, "a.txt"), "Babbage.txt")
+    librarian.shelf.tag([doc(librarian, "Babbage.txt")], ["machines"])
+    entities = librarian.graph().entities
+    librarian.close()
+    assert re_embed(settings, lambda _: None).chunks == 1
+    again = opened(settings)
+    assert again._library.catalogue.get("Babbage.txt").tags == ("machines",)
+    assert set(again.graph().entities) == set(entities)
+    assert {name for one in entities for name in one.documents} == {"Babbage.txt"}
