@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +14,12 @@ from starlette.middleware import Middleware
 from librarian.app import Librarian
 from librarian.entrance import Entrance
 from librarian.errors import LibrarianError
+from librarian.homes import Homes
 from librarian.registry import PROCESS
 from librarian.settings import Settings, check_door, server_url
 from librarian.web import routes
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -26,6 +30,7 @@ async def lifespan(_: object) -> AsyncIterator[None]:
         port, host = st.get_option("server.port"), st.get_option("server.address")
         host = host or "0.0.0.0"  # what Streamlit does where it has no address
         settings = Settings.from_env(port=port, host=host)
+        PROCESS.settings = settings
         check_door(settings)
         PROCESS.lock(settings.api_token)
         address = server_url(settings.host, settings.port)
@@ -36,10 +41,14 @@ async def lifespan(_: object) -> AsyncIterator[None]:
         return
     PROCESS.hold(librarian)
     try:
+        await to_thread.run_sync(Homes(settings.homes_file).opened, settings.home)
+    except LibrarianError as exc:
+        log.warning("The list of libraries could not be written: %s", exc)
+    try:
         yield
     finally:
         with CancelScope(shield=True):
-            await to_thread.run_sync(librarian.close)
+            await to_thread.run_sync(PROCESS.close)
 
 
 app = st.App(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from librarian.account import Ticket
@@ -40,7 +40,15 @@ class Answer:
 class Answers:
     """Asks the engine for evidence and the model for an answer from it."""
 
-    def __init__(self, engine: Engine, calls: Calls, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        calls: Calls,
+        clock: Callable[[], float],
+        named: Callable[[Retrieval], Awaitable[Retrieval]] | None = None,
+    ) -> None:
+        """`named` gives what was found the names that documents have now."""
+        self._named = named
         self._engine = engine
         self._calls = calls
         self._clock = clock
@@ -78,6 +86,8 @@ class Answers:
             if found is None:
                 heard(NOTHING)
                 return Answer(question=asked, text=NOTHING, mode=mode, sources=(), cited=())
+            if self._named is not None:
+                found = await self._named(found)
             evidence(found)
             completion = await self._calls.complete(
                 Prompt(messages=found.messages, role=Role.QUERY), Ticket(), heard

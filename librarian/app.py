@@ -30,6 +30,7 @@ from librarian.portal import Portal
 from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
+from librarian.shelf import Shelf
 from librarian.snapshot import Snapshot
 from librarian.streams import AnswerStream
 from librarian.uploads import Uploads
@@ -39,7 +40,6 @@ from librarian.workers import Converter, Watch, WatchFile
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
 TELL_S = 5.0  # after so long the reading begins, though not all files of a folder are taken in
-DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
 
 
 class Librarian:
@@ -50,7 +50,7 @@ class Librarian:
         self._library = library
         self.owner_secret = library.secret  #: what `/api/do` wants of commands
         self._logbook = Logbook(library.log)
-        self._portal = Portal()
+        self.portal = self._portal = Portal()  #: the way to the loop, for routes that await
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
         self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
         self._views = GraphViews(library.home / "pictures")
@@ -58,6 +58,9 @@ class Librarian:
         self.uploads.sweep()
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._converter = Converter()
+        self.opening = library.opening  # commands see by it that this is the library they mean
+        nudge = partial(self._portal.call, self._nudge)
+        self.shelf = Shelf(library, nudge, self._converter.convert)
         self.conversations = Conversations(library.home / "conversations")
         self.backups = Backups(library, self._portal, self._rooms)
         self._examination = Examination(library, settings, self._portal, self._rooms)
@@ -236,15 +239,15 @@ class Librarian:
 
     def graph(self) -> Graph:
         """The whole knowledge graph."""
-        return self._portal.call(self._rooms.graph)
+        return self.shelf.named(self._portal.call(self._rooms.graph))
 
     def graph_page(self, request: GraphRequest) -> str:
         """An HTML page with a view of the graph; computed on the calling thread, then kept."""
-        return self._views.page(self.graph(), request)
+        return self._views.page(self.graph(), request.among(self.shelf.tagged))
 
     def graph_part(self, request: GraphRequest) -> Graph:
         """The entities and relations of a view."""
-        return shown_part(self.graph(), request)
+        return shown_part(self.graph(), request.among(self.shelf.tagged))
 
     def passages(self, chunks: Sequence[str]) -> dict[str, str]:
         """The texts of chunks by their ids; those that are gone are left out."""
@@ -307,11 +310,6 @@ class Librarian:
         if slowest is not None:
             why = arithmetic(slowest, self._portal.call(self._queue.whole, slowest))
         return success_table(self._library, self.snapshot(), seconds, why)
-
-    @property
-    def portal(self) -> Portal:
-        """The way to the loop, for routes that await."""
-        return self._portal
 
     def _converting(self, watch: Watch | None = None) -> Convert:
         return partial(self._converter.convert, watch=watch)

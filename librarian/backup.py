@@ -29,7 +29,7 @@ from librarian.manifest import DATABASES, FORMAT, NAME
 
 LIST = "backup.json"
 ENDING = ".librarian.zip"
-FOLDERS = ("files", "lightrag_cache", "conversations", "pictures")  # and the files below
+FOLDERS = ("files", "lightrag_cache", "conversations", "pictures", "removed")  # and the files below
 PACKED = (".pdf", ".epub", ".zip", ".docx", ".pptx", ".xlsx", ".odt", ".ods", ".jpg", ".png")
 PIECE = 1 << 20
 MOST_LIST = 256 << 20  # bytes of the list; a library of a million files has that

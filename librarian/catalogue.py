@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from librarian.documents import Document, Status, Version
-from librarian.errors import LibraryError, UnknownDocument
+from librarian.errors import LibraryError, NameTaken, UnknownDocument
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS documents (
     place REAL NOT NULL, chunks_total INTEGER NOT NULL, chunks_done INTEGER NOT NULL,
     chunks_saved INTEGER NOT NULL, entities INTEGER NOT NULL, relations INTEGER NOT NULL,
     elapsed_s REAL NOT NULL, warnings TEXT NOT NULL, error TEXT,
-    share REAL NOT NULL DEFAULT 0);
+    share REAL NOT NULL DEFAULT 0, filed TEXT NOT NULL DEFAULT '',
+    tags TEXT NOT NULL DEFAULT '[]');
 CREATE INDEX IF NOT EXISTS documents_queue ON documents (status, place);
 CREATE TABLE IF NOT EXISTS duplicates (
     name TEXT NOT NULL, doc_id TEXT NOT NULL, PRIMARY KEY (name, doc_id));
@@ -36,6 +37,12 @@ CREATE TABLE IF NOT EXISTS paces (model TEXT PRIMARY KEY, pace TEXT NOT NULL);
 """
 _COLUMNS = tuple(field.name for field in fields(Document))
 _VERSION = tuple(field.name for field in fields(Version))
+_LATER = {  # columns that libraries of earlier versions lack
+    "share": "REAL NOT NULL DEFAULT 0",
+    "filed": "TEXT NOT NULL DEFAULT ''",
+    "tags": "TEXT NOT NULL DEFAULT '[]'",
+}
+_LABELS = ("name", "filed", "tags")  # a person's; the queue has older copies of a document
 _PROGRESS = ("chunks_total", "chunks_done", "chunks_saved", "elapsed_s", "share")
 
 
@@ -44,6 +51,7 @@ class Catalogue:
 
     def __init__(self, path: Path) -> None:
         self._guard = threading.Lock()
+        self.labels = 0  #: changes of names and tags since the opening
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.row_factory = sqlite3.Row
@@ -51,8 +59,8 @@ class Catalogue:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
             columns = {row["name"] for row in self._db.execute("PRAGMA table_info(documents)")}
-            if "share" not in columns:  # a library of an earlier version
-                self._db.execute("ALTER TABLE documents ADD COLUMN share REAL NOT NULL DEFAULT 0")
+            for name in _LATER.keys() - columns:
+                self._db.execute(f"ALTER TABLE documents ADD COLUMN {name} {_LATER[name]}")
             self._db.execute(  # what the last process had done, this one need not pay for
                 "UPDATE documents SET chunks_saved = chunks_done WHERE status = 'processing'"
             )
@@ -86,18 +94,24 @@ class Catalogue:
         return _document(row)
 
     def find(self, *, doc_id: str, name: str) -> tuple[Document | None, Document | None]:
-        """The documents with this id and with this name, where there are such."""
+        """The documents with this id and with this name, where there are such.
+
+        One that came with the name and was renamed has it too, where no other one has it now.
+        """
         with self._reading() as db:
             rows = db.execute(
-                "SELECT * FROM documents WHERE id = ? OR name = ?", (doc_id, name)
+                "SELECT * FROM documents WHERE id = ? OR name = ? OR filed = ?",
+                (doc_id, name, name),
             ).fetchall()
         found = [_document(row) for row in rows]
         by_id = next((each for each in found if each.id == doc_id), None)
-        return by_id, next((each for each in found if each.name == name), None)
+        named = [each for each in found if each.name == name]
+        named += [each for each in found if each.filed == name]
+        return by_id, named[0] if named else None
 
     def put(self, document: Document) -> None:
         """Adds a document or takes its new state."""
-        values = asdict(document) | {"warnings": json.dumps(document.warnings)}
+        values = _values(document)
         marks = ", ".join(f":{name}" for name in _COLUMNS)
         changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
         with self._reading() as db:
@@ -109,9 +123,9 @@ class Catalogue:
 
     def update(self, document: Document) -> None:
         """Takes a document's new state, if it is still on the list: in one step, so that none
-        comes back that is removed at the same moment."""
-        values = asdict(document) | {"warnings": json.dumps(document.warnings)}
-        changes = ", ".join(f"{name} = :{name}" for name in _COLUMNS[1:])
+        comes back that is removed at the same moment. Its name and tags are left as they are."""
+        values = _values(document)
+        changes = ", ".join(f"{name} = :{name}" for name in _COLUMNS[1:] if name not in _LABELS)
         with self._reading() as db:
             db.execute(f"UPDATE documents SET {changes} WHERE id = :id", values)
 
@@ -140,8 +154,7 @@ class Catalogue:
 
         Of one that another text replaces, that it was there is kept; `replaced_at` is Unix time.
         """
-        values = {name: getattr(document, name) for name in _COLUMNS} | {"replaced_at": replaced_at}
-        del values["warnings"]  # SQLite has no tuples
+        values = _values(document) | {"replaced_at": replaced_at}
         with self._reading() as db:
             db.execute("INSERT OR IGNORE INTO deletions VALUES (:id)", values)
             db.execute("DELETE FROM documents WHERE id = :id", values)
@@ -154,6 +167,44 @@ class Catalogue:
                     ":elapsed_s, :created_at, :replaced_at)",
                     values,
                 )
+
+    def rename(self, doc_id: str, name: str) -> None:
+        """Gives a document another name; its earlier versions follow, LightRAG's name stays.
+
+        Raises:
+            NameTaken: another document has it.
+            UnknownDocument: there is none of that id.
+        """
+        before = self.get(doc_id)
+        with self._whole() as db:
+            try:
+                db.execute(
+                    "UPDATE documents SET filed = iif(filed = '', name, filed), name = ? "
+                    "WHERE id = ?",
+                    (name, before.id),
+                )
+            except sqlite3.IntegrityError as exc:
+                raise NameTaken(f"{name} is another document's name.") from exc
+            db.execute("UPDATE versions SET name = ? WHERE name = ?", (name, before.name))
+        self.labels += 1
+
+    def tag(
+        self, doc_ids: Iterable[str], change: Callable[[tuple[str, ...]], tuple[str, ...]]
+    ) -> None:
+        """Changes the tags of documents, all or none; those that are gone are passed over."""
+        with self._whole() as db:
+            for doc_id in doc_ids:
+                row = db.execute("SELECT tags FROM documents WHERE id = ?", (doc_id,)).fetchone()
+                if row is not None:
+                    tags = json.dumps(change(tuple(json.loads(row[0]))))
+                    db.execute("UPDATE documents SET tags = ? WHERE id = ?", (tags, doc_id))
+        self.labels += 1
+
+    def renamed(self) -> dict[str, str]:
+        """The names of renamed documents by those that LightRAG has them by."""
+        with self._reading() as db:
+            rows = db.execute("SELECT filed, name FROM documents WHERE filed NOT IN ('', name)")
+            return {row[0]: row[1] for row in rows}
 
     def versions(self, name: str) -> tuple[Version, ...]:
         """The texts that a document of this name had before, the last one first."""
@@ -214,6 +265,19 @@ class Catalogue:
         return row is not None
 
     @contextmanager
+    def _whole(self) -> Iterator[sqlite3.Connection]:
+        """A change of several steps, on the disk as a whole or not at all."""
+        with self._reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:  # a full disk has ended it
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._guard:
             try:
@@ -222,8 +286,14 @@ class Catalogue:
                 raise LibraryError(f"The library's catalogue.sqlite3: {exc}.") from exc
 
 
+def _values(document: Document) -> dict[str, Any]:
+    lists = {name: json.dumps(getattr(document, name)) for name in ("warnings", "tags")}
+    return asdict(document) | lists
+
+
 def _document(row: sqlite3.Row) -> Document:
     values = dict(row)
+    values["tags"] = tuple(json.loads(values["tags"]))
     values["status"] = Status(values["status"])
     values["warnings"] = tuple(json.loads(values["warnings"]))
     return Document(**values)

@@ -76,6 +76,8 @@ class Document:
     share: float = 0.0  #: that was shown as done last, from 0 to 1
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    filed: str = ""  #: the name that it came with, by which LightRAG has it; empty until renamed
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,13 @@ def clean_name(name: str) -> str:
         suffix = suffix_of(joined)
         joined = joined[: NAME_LENGTH - len(suffix) - 1].rstrip() + "…" + suffix
     return joined or "document"
+
+
+def one_line(text: str, longest: int) -> str:
+    """A short text of a person on one line, without marks that cannot be seen; may be empty."""
+    sound = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
+    shown = "".join(each if each.isprintable() else " " for each in sound)
+    return " ".join(shown.split())[:longest].strip()
 
 
 def suffix_of(name: str) -> str:

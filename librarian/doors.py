@@ -62,6 +62,10 @@ class Unauthorized(BadRequest):
     """Send LIBRARIAN_API_TOKEN as `Authorization: Bearer …`."""
 
 
+class Switched(BadRequest):
+    """Run the command again: it then opens the library that it means itself."""
+
+
 class TooOften(BadRequest):
     # No docstring: the time to wait is its advice.
 
@@ -106,6 +110,16 @@ def check_token(request: Request, token: str) -> None:
     """
     if token and not has_token(request, token) and not request.scope.get(ADMITTED):
         raise Unauthorized("This library has a token, and the request has not.")
+
+
+def check_opening(request: Request, opening: str) -> None:
+    """A command that means another library than the one that is open now is not run on this one.
+
+    Raises:
+        Switched: the dashboard has changed over to another library meanwhile.
+    """
+    if request.headers.get("x-library-opening", opening) not in ("", opening):
+        raise Switched("The dashboard has opened another library meanwhile.")
 
 
 def has_token(connection: HTTPConnection, token: str) -> bool:
@@ -172,6 +186,7 @@ def _status_of(error: LibrarianError) -> int:
         (Forbidden, 403),
         (Unguarded, 403),
         (NotTheOwner, 403),
+        (Switched, 409),
         (NotAllowed, 405),
         (TooOften, 429),
         (BadRequest, 400),

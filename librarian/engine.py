@@ -274,7 +274,7 @@ class Engine:
         known = await self._rag.doc_status.get_by_id(document.id)
         if known is None:
             await self._rag.apipeline_enqueue_documents(
-                text, ids=[document.id], file_paths=[document.name]
+                text, ids=[document.id], file_paths=[document.filed or document.name]
             )
         else:
             # Enqueueing a known id again would make it a duplicate; a pending row is taken up,

@@ -174,5 +174,9 @@ class NotReady(LibrarianError):
     """The library is still being opened. Try again in a few seconds."""
 
 
+class Closed(LibrarianError):
+    """This library was closed. Load the page again: it shows the one that is open now."""
+
+
 class EngineError(LibrarianError):
     """LightRAG could not do this. The log of the System page has the details."""

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace as changed
 from pathlib import Path
 
 from librarian.conversion import Converted, convert, page_at
@@ -35,12 +36,14 @@ from librarian.errors import (
 from librarian.formats import SUFFIXES, is_text
 from librarian.language import language_of
 from librarian.library import Library
+from librarian.removed import RemovedDocuments
 
 Convert = Callable[[str, bytes], Converted]  #: name and bytes of a file, to text with its pages
 
 
 TEXT, PAGES = ".text.md", ".pages.json"  # what is kept beside the original of a converted file
 RECOGNISED = "It is a scan; its text was recognised from pictures (OCR), so words may be wrong."
+ENDINGS = ("", TEXT, PAGES)
 
 
 def admit_file(
@@ -50,8 +53,11 @@ def admit_file(
     *,
     replace: bool = False,
     converter: Convert = convert,
+    instead: Document | None = None,
 ) -> Admission:
     """Takes a file into the library, or says in words why not. Blocks; call it on a thread.
+
+    It takes the place of `instead`, whatever the two are called, where that is given.
 
     `converter` is asked for all but plain text; without one that happens in this process, which
     is for files that nobody need fear.
@@ -67,7 +73,7 @@ def admit_file(
             converted = converter(shown, data)
             text = check_text(converted.text)
         with library.admission:
-            return _admit(library, shown, text, data, replace, converted)
+            return _admit(library, shown, text, data, replace, converted, instead)
     except DocumentError as exc:
         return Admission(name=shown, outcome=Outcome.REFUSED, message=str(exc))
 
@@ -149,9 +155,12 @@ def _admit(
     data: bytes,
     replace: bool,
     converted: Converted | None = None,
+    instead: Document | None = None,
 ) -> Admission:
     doc_id = document_id(text)
     same_text, same_name = library.catalogue.find(doc_id=doc_id, name=name)
+    if instead is not None:
+        same_name, replace = library.catalogue.get(instead.id), True  # it may have been renamed
     if same_text is not None:
         return _duplicate(library, name, same_text)
     if same_name is not None:
@@ -160,7 +169,8 @@ def _admit(
                 name=name,
                 outcome=Outcome.CONFLICT,
                 doc_id=same_name.id,
-                message=f"{name} is in the library already, with another text.",
+                message=f"{name} is in the library already{_now_called(same_name, name)}, with "
+                "another text.",
             )
         discard(library, same_name, replaced_at=time.time())
     file = file_name(name, doc_id)
@@ -169,16 +179,40 @@ def _admit(
         library.keep_original(f"{file}{TEXT}", text.encode())
         kept = {"pages": converted.pages, "recognised": converted.recognised}
         library.keep_original(f"{file}{PAGES}", json.dumps(kept).encode())
-    library.catalogue.put(_new(library, doc_id, name, text, len(data)))
+    document = _new(library, doc_id, name, text, len(data))
+    if same_name is not None:  # what a person has called it, and its tags, are of the new one too
+        document = changed(
+            document, name=same_name.name, filed=same_name.filed, tags=same_name.tags
+        )
+    library.catalogue.put(document)
     message = RECOGNISED if converted is not None and converted.recognised else ""
     return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id, message=message)
 
 
-def discard(library: Library, document: Document, replaced_at: float | None = None) -> None:
-    """Takes a document off the list; the graph forgets it as soon as nothing is indexed."""
+def discard(
+    library: Library,
+    document: Document,
+    replaced_at: float | None = None,
+    *,
+    for_good: bool = False,
+) -> None:
+    """Takes a document off the list; the graph forgets it as soon as nothing is indexed.
+
+    The files of one that nothing replaces are kept for a while, unless it goes `for_good`.
+    """
+    kept = None if for_good or replaced_at is not None else removed_of(library)
+    if kept is not None:
+        kept.note(document)
     library.catalogue.remove(document, replaced_at)
-    for ending in ("", TEXT, PAGES):
+    if kept is not None:
+        kept.take(document)
+    for ending in ENDINGS:
         library.drop_original(f"{document.file}{ending}")
+
+
+def removed_of(library: Library) -> RemovedDocuments:
+    """The deleted documents of a library."""
+    return RemovedDocuments(library.home, ENDINGS)
 
 
 def read_document(library: Library, document: Document) -> str:
@@ -234,6 +268,10 @@ def page_of(library: Library, document: Document, offset: int) -> int | None:
 
 def _was_converted(library: Library, document: Document) -> bool:
     return (library.files / f"{document.file}{TEXT}").exists()
+
+
+def _now_called(document: Document, name: str) -> str:
+    return "" if document.name == name else f" as {document.name}"
 
 
 def _duplicate(library: Library, name: str, known: Document) -> Admission:

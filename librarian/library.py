@@ -37,6 +37,7 @@ class Owner:
     pid: int
     since: str
     address: str  #: of its dashboard; empty for a command
+    opening: str = ""  #: says which library a dashboard had open at the time; it may change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,9 @@ class FileSize:
 class Library:
     """An open home. One process has it at a time; `close` gives it back."""
 
-    def __init__(self, home: Path, lock: filelock.BaseFileLock) -> None:
+    def __init__(self, home: Path, lock: filelock.BaseFileLock, owner: Owner) -> None:
         self.home = home
+        self.opening = owner.opening
         self.files = home / "files"
         self.cache = home / "lightrag_cache"
         self.log = home / "librarian.log"
@@ -77,16 +79,17 @@ class Library:
         try:
             for folder in (home, home / "files", home / "lightrag_cache"):
                 folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(home / "lock")
+            # Of the process, not of this thread: another one may close the library.
+            lock = filelock.FileLock(home / "lock", thread_local=False)
             lock.acquire(timeout=0)
         except filelock.Timeout as exc:
             raise LibraryBusy(_busy_text(home)) from exc
         except OSError as exc:
             raise LibraryError(f"{home}: {exc.strerror or exc}.") from exc
         try:
-            owner = Owner(pid=os.getpid(), since=_now(), address=address)
+            owner = Owner(pid=os.getpid(), since=_now(), address=address, opening=uuid.uuid4().hex)
             write_json(home / "owner.json", asdict(owner))
-            return cls(home, lock)
+            return cls(home, lock, owner)
         except BaseException:
             lock.release()
             raise

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from librarian.errors import Closed
+
 T = TypeVar("T")
 # A thread that computes gives way to the others this often. While a book of 2 MB was indexed, one
 # status request in twenty took over 44 ms, the slowest 160, at Python's 5 ms; so, 23 and 49.
@@ -33,17 +35,30 @@ class Portal:
             start_blocking_portal("asyncio", {"use_uvloop": _UVLOOP}, name="librarian-loop")
         )
         self._thread = self._portal.call(threading.get_ident)
+        self._closed = False
 
     def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
         """Opens something on the loop, for as long as the portal is open."""
         return self._exits.enter_context(self._portal.wrap_async_context_manager(manager))
 
     def call(self, do: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Runs a coroutine function on the loop and waits for its result."""
+        """Runs a coroutine function on the loop and waits for its result.
+
+        Raises:
+            Closed: the loop has ended; so has the library that lived on it.
+        """
+        if self._closed:
+            raise Closed
         return self._portal.call(do, *args)
 
     def start(self, do: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
-        """Starts a coroutine function on the loop; cancelling the future cancels it."""
+        """Starts a coroutine function on the loop; cancelling the future cancels it.
+
+        Raises:
+            Closed: the loop has ended.
+        """
+        if self._closed:
+            raise Closed
         return self._portal.start_task_soon(do, *args)
 
     def where(self) -> str:
@@ -58,6 +73,7 @@ class Portal:
 
     def close(self) -> None:
         """Cancels what runs, leaves what was entered, ends the thread."""
+        self._closed = True
         self._exits.close()
 
 

@@ -28,6 +28,7 @@ OPENING_S = 120.0  # LightRAG reads all of its files
 FRESH_S = 5.0
 CONNECT_S = 5.0
 POLL_S = 0.5
+OPENING = "x-library-opening"  # of the library that is meant; the dashboard may have switched
 ENDED = ("processed", "failed", "paused", "deleted")
 GLANCE_S = 20.0  # a status is one attribute; a doctor's probes have 2 s each
 
@@ -177,10 +178,12 @@ class Remote:
         secret: str = "",
     ) -> None:
         self._owner = owner
-        headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
+        headers = {OPENING.encode(): owner.opening.encode()}
+        headers |= {b"Authorization": f"Bearer {token}".encode()} if token else {}
+        headers |= {HEADER.encode(): secret.encode()} if secret else {}
         self._client = httpx.Client(
             base_url=owner.address,
-            headers=headers | ({HEADER.encode(): secret.encode()} if secret else {}),
+            headers=headers,
             timeout=httpx.Timeout(None, connect=CONNECT_S),  # an answer may take minutes
             trust_env=False,  # a proxy has no way to this machine's loopback
             transport=transport or httpx.HTTPTransport(retries=3, trust_env=False),

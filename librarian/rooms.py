@@ -23,6 +23,7 @@ from librarian.decisions import Decision, row_for
 from librarian.documents import Document, Status
 from librarian.engine import Engine
 from librarian.errors import EmbeddingMismatch, LibrarianError, ModelError, NotReady
+from librarian.evidence import Retrieval
 from librarian.health import LEAST_FREE_BYTES, LOOP_STALL_S, PACKAGES, Evidence, throughput, verdict
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
@@ -33,6 +34,7 @@ from librarian.models.choice import choose
 from librarian.models.ollama import loaded_models, server_version, tagged
 from librarian.models.protocol import Model
 from librarian.settings import Settings
+from librarian.shelf import cited_by_name
 from librarian.snapshot import DocumentView, Snapshot
 from librarian.tuning import Tuning
 
@@ -208,7 +210,7 @@ class Rooms:
         ) as engine:
             await engine.editing.settle()
             self.engine = engine
-            self.answers = Answers(engine, calls, time.monotonic)
+            self.answers = Answers(engine, calls, time.monotonic, self._named)
             self._trouble = None
             self.settled.set()
             await indexing.run(engine)
@@ -291,9 +293,17 @@ class Rooms:
             why_so_many=calls.why_so_many if calls else None,
             beat_s=now,
             max_lag_s=lag,
-            graph_version=self.engine.version if self.engine else "",
+            graph_version=self._version,
             log=self._logbook.tail,
         )
+
+    @property
+    def _version(self) -> str:
+        """Changes with the graph, and with what its documents are called."""
+        return f"{self.engine.version}.{self.library.catalogue.labels}" if self.engine else ""
+
+    async def _named(self, found: Retrieval) -> Retrieval:
+        return cited_by_name(found, await to_thread.run_sync(self.library.catalogue.renamed))
 
     def _note_lag(self, lag_s: float) -> None:
         now = time.monotonic()

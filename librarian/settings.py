@@ -9,6 +9,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from platformdirs import user_config_path
+
 from librarian.errors import SettingsError
 
 BACKENDS = ("auto", "ollama", "offline")
@@ -34,6 +36,7 @@ class Settings:
     language: str = ""  #: LIBRARIAN_LANGUAGE; empty is the document's own
     database_url: str = ""  #: LIBRARIAN_DATABASE_URL
     api_token: str = ""  #: LIBRARIAN_API_TOKEN
+    homes_file: Path = Path("libraries.json")  #: LIBRARIAN_LIBRARIES, the list of known libraries
     port: int = 8003  #: LIBRARIAN_PORT
     host: str = "127.0.0.1"  #: LIBRARIAN_HOST
     chunk_tokens: int = 1200
@@ -61,6 +64,7 @@ class Settings:
             "language": env.get("LIBRARIAN_LANGUAGE", "").strip(),
             "database_url": env.get("LIBRARIAN_DATABASE_URL", "").strip(),
             "api_token": env.get("LIBRARIAN_API_TOKEN", "").strip(),
+            "homes_file": _homes_file(env),
             "port": _whole(env, "LIBRARIAN_PORT", 8003, 1, 65535),
             "host": env.get("LIBRARIAN_HOST", "").strip() or plain.host,
         }
@@ -75,6 +79,14 @@ class Settings:
                 "Unset it."
             )
         return settings
+
+
+def _homes_file(env: Mapping[str, str]) -> Path:
+    """Where the list of libraries is kept: among the settings of this user's programs."""
+    given = env.get("LIBRARIAN_LIBRARIES", "").strip()
+    if given:
+        return Path(given).expanduser().absolute()
+    return user_config_path("ai-librarian", appauthor=False) / "libraries.json"
 
 
 def ollama_url(host: str) -> str:

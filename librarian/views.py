@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ MOST = 200  # values of one kind in a request
 LONGEST = 2000  # characters of a value; LightRAG's names are shorter
 LIMITS = {"depth": (1, 6), "limit": (10, 5000), "least_degree": (0, 10_000)}
 LISTS = {
-    "types": "type", "documents": "document", "names": "name", "hidden": "hide",
+    "types": "type", "documents": "document", "tags": "tag", "names": "name", "hidden": "hide",
     "expanded": "expand", "opened": "open",
 }  # fmt: skip
 COLOURS: dict[str, ColourBy] = {"type": "type", "community": "community"}  #: by their words
@@ -37,6 +37,7 @@ class GraphRequest:
     limit: int = 300
     types: frozenset[str] = frozenset()
     documents: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()  #: of documents; in the filter like their names
     names: tuple[str, ...] = ()  #: draw exactly these, and the relations between them
     ends: tuple[str, str] | None = None  #: draw a shortest path between two
     hidden: frozenset[str] = frozenset()
@@ -96,6 +97,14 @@ class GraphRequest:
         if self.colour_by:
             found["colour"] = [self.colour_by]
         return {key: values for key, values in found.items() if values}
+
+    def among(self, tagged: Callable[[frozenset[str]], frozenset[str]]) -> GraphRequest:
+        """The same view with names of documents for its tags; `tagged` knows whose they are."""
+        if not self.tags:
+            return self
+        nobody = frozenset({""})  # no document at all would be every document
+        documents = self.documents | (tagged(self.tags) or nobody)
+        return replace(self, documents=documents, tags=frozenset())
 
     @property
     def whole(self) -> bool:

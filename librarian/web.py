@@ -25,6 +25,7 @@ from librarian.doors import (
     Forbidden,
     NotAllowed,
     TooOften,
+    check_opening,
     check_origin,
     check_owner,
     check_token,
@@ -109,6 +110,7 @@ class Door:
             if wait_s := self._limit.take(client_of(request)):
                 raise TooOften(f"More than {PER_S:.0f} requests a second came from you.", wait_s)
         check_token(request, librarian.settings.api_token)
+        check_opening(request, librarian.opening)
         if request.method not in self._methods:
             allowed = ", ".join(sorted(self._methods))
             raise NotAllowed(f"{request.method!r:.40} is not done here, but {allowed}.", allowed)

@@ -28,6 +28,10 @@ turns: list[Answer] = state.setdefault("turns", [])
 failed: dict[str, str] = state.setdefault("lost", {})  # the last question, if it has no answer
 live: dict[str, AnswerStream] = state.setdefault("live", {})  # the answer that is being written
 names = {view.document.id: view.document.name for view in snapshot.documents}
+tags: dict[str, set[str]] = {}  # ids of the documents of each
+for each in snapshot.documents:
+    for tag in each.document.tags:
+        tags.setdefault(tag, set()).add(each.document.id)
 
 if cut := live.pop("stream", None):  # this run is one that a click began: the other one ends
     cut.stop()
@@ -45,7 +49,8 @@ def sources(answer: Answer) -> None:
     st.caption(" · ".join(words))
     for number, passages in grouped.items():
         icon = ":material/format_quote:" if number in answer.cited else ":material/notes:"
-        label = f"\\[{number}\\] {ui.plain(passages[0].document)}"
+        known = names.get(passages[0].chunk.rpartition("-chunk-")[0], passages[0].document)
+        label = f"\\[{number}\\] {ui.plain(known)}"
         with st.expander(f"{label} · {ui.many(len(passages), 'passage')}", icon=icon):
             for passage in passages:
                 with st.container(border=True):
@@ -86,6 +91,12 @@ def shown(answer: Answer, place: int) -> None:
                 st.rerun()
 
 
+def among() -> set[str]:
+    """The documents that a question is asked of; none means all of them."""
+    chosen = set(state.get("documents") or ())
+    return chosen.union(*(tags[tag] for tag in state.get("tags") or () if tag in tags))
+
+
 def keep() -> None:
     kept = librarian.conversations.keep(turns, state.get("kept", ""), state.get("title", ""))
     state.kept, state.title = kept.id, kept.title
@@ -100,9 +111,7 @@ def answered(question: str) -> None:
         stop.button("Stop the answer", icon=":material/stop_circle:")
         place.caption("Looking through the library…")
         failed.update(question=question, reason="It was stopped before its first word.")
-        live["stream"] = stream = librarian.ask(
-            question, state.mode, conversation(turns), state.get("documents") or ()
-        )
+        live["stream"] = stream = librarian.ask(question, state.mode, conversation(turns), among())
         written = ""
         try:
             for piece in stream.beats(BEAT_S):
@@ -167,6 +176,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     st.multiselect(
         "Documents", list(names), key="documents", format_func=names.__getitem__, placeholder="All"
     )
+    if tags:
+        st.multiselect("Tags", sorted(tags), key="tags", placeholder="Any")
 st.caption(MODES[mode])
 with st.container(horizontal=True):
     if turns and not state.get("kept") and st.button("Keep", icon=":material/bookmark_add:"):

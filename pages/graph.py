@@ -81,6 +81,8 @@ def controls(graph: Graph) -> None:
                 st.multiselect, "Documents", "documents", documents, sorted(view.documents),
                 cast=frozenset,
             )  # fmt: skip
+            if tags := sorted({*librarian.shelf.tags(), *view.tags}):
+                control(st.multiselect, "Tags", "tags", tags, sorted(view.tags), cast=frozenset)
             control(st.number_input, "Least degree", "least_degree", 0, 10_000, view.least_degree)
             control(
                 st.number_input, "Least weight", "least_weight", 0.0, 1e6, float(view.least_weight)
@@ -94,7 +96,14 @@ def controls(graph: Graph) -> None:
         if view.opened:
             shut = replace(view, opened=frozenset())
             st.button("Close the communities", on_click=go, args=(shut,))
-        if not view.whole or view.hidden or view.expanded or view.types or view.documents:
+        if (
+            not view.whole
+            or view.hidden
+            or view.expanded
+            or view.types
+            or view.documents
+            or view.tags
+        ):
             st.button(
                 "Whole graph", icon=":material/public:", on_click=go, args=(without_choices(view),)
             )

@@ -64,7 +64,7 @@ def act() -> None:
 def confirm(doc: str, name: str) -> None:
     st.markdown(
         f"**{ui.plain(name)}** and what only it said will be taken out of the graph. "
-        "Its file in the library's folder is removed."
+        "Its original is kept for 30 days; the Shelf puts it back."
     )
     with st.container(horizontal=True):
         if st.button("Delete", type="primary"):

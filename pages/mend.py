@@ -76,7 +76,7 @@ def show(seen: Preview) -> None:
     """What an edit would do, as text."""
     st.markdown(f"{effects(seen)} No language model is asked.")
     if seen.documents:
-        names = ", ".join(ui.plain(name) for name in seen.documents[:10])
+        names = ", ".join(ui.plain(librarian.shelf.name_now(each)) for each in seen.documents[:10])
         more = len(seen.documents) - 10
         st.markdown(f"In {names}" + (f" and {more:,} more" if more > 0 else ""))
     if seen.name:

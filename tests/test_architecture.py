@@ -18,10 +18,10 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue journal edits manifest library backup inflight calls signals quality desk embeddings"
-    " pulls",
+    "catalogue removed journal edits manifest library backup inflight calls signals quality desk"
+    " embeddings pulls",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
-    "indexing answers conversations dossier verify health communities positions",
+    "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph",
     "exports views rooms reembed",
@@ -29,7 +29,7 @@ LAYERS = (
     "app",
     "registry web entrance cli remote upkeep",
     "ui __main__",
-    "ui_graph ui_upload ui_backup",
+    "ui_backup ui_graph ui_homes ui_shelf ui_upload",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -56,6 +56,8 @@ ROOMS = {
         "librarian/ui.py",
         "librarian/ui_backup.py",
         "librarian/ui_graph.py",
+        "librarian/ui_homes.py",
+        "librarian/ui_shelf.py",
         "librarian/ui_upload.py",
         "librarian/cli.py",
         "librarian/__main__.py",
@@ -64,7 +66,8 @@ ROOMS = {
     ),
     "kreuzberg": ("librarian/conversion.py",),
     "psutil": ("librarian/workers.py",),
-    "filelock": ("librarian/library.py",),
+    "filelock": ("librarian/homes.py", "librarian/library.py"),
+    "platformdirs": ("librarian/settings.py",),
     "sqlite3": (
         "librarian/backup.py",
         "librarian/catalogue.py",

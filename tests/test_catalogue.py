@@ -11,7 +11,7 @@ import pytest
 
 from librarian.catalogue import Catalogue
 from librarian.documents import Document, Status
-from librarian.errors import LibraryError, UnknownDocument
+from librarian.errors import LibraryError, NameTaken, UnknownDocument
 
 
 @pytest.fixture
@@ -208,4 +208,39 @@ def test_a_library_from_before_shares_were_kept_opens(catalogue: Catalogue, path
         db.execute("ALTER TABLE documents DROP COLUMN share")
     again = Catalogue(path)
     assert again.get("doc-1").share == 0.0
+    again.close()
+
+
+def test_the_queue_leaves_a_persons_name_and_tags_as_they_are(catalogue: Catalogue) -> None:
+    taken = document(1, Status.PROCESSING)
+    catalogue.put(taken)
+    catalogue.rename("doc-1", "Книга.txt")
+    catalogue.tag(["doc-1", "doc-gone"], lambda tags: (*tags, "read"))
+    catalogue.update(replace(taken, status=Status.PROCESSED))
+    found = catalogue.get("doc-1")
+    assert (found.status, found.name, found.tags) == (Status.PROCESSED, "Книга.txt", ("read",))
+    assert catalogue.renamed() == {"1.txt": "Книга.txt"}
+    catalogue.rename("doc-1", "1.txt")
+    assert catalogue.renamed() == {}
+
+
+def test_a_name_that_is_taken_changes_nothing(catalogue: Catalogue) -> None:
+    catalogue.put(document(1))
+    catalogue.put(document(2))
+    with pytest.raises(NameTaken):
+        catalogue.rename("doc-1", "2.txt")
+    assert catalogue.get("doc-1").name == "1.txt"
+
+
+def test_a_library_from_before_tags_opens(catalogue: Catalogue, path: Path) -> None:
+    catalogue.put(document(1))
+    catalogue.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE documents DROP COLUMN tags")
+        db.execute("ALTER TABLE documents DROP COLUMN filed")
+    db.close()
+    again = Catalogue(path)
+    again.tag(["doc-1"], lambda _: ("new",))
+    again.rename("doc-1", "b.txt")
+    assert (again.get("b.txt").tags, again.get("b.txt").filed) == (("new",), "1.txt")
     again.close()

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def environment(**more: str) -> dict[str, str]:
     return {
         **kept,
         "LIBRARIAN_BACKEND": "offline",
+        "LIBRARIAN_LIBRARIES": str(Path(tempfile.gettempdir()) / "librarian-tests.json"),
         "PYTHONPATH": str(ROOT),
         "PYTHONIOENCODING": "utf-8",
         **more,

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from librarian.errors import Closed
 from librarian.portal import Portal
 
 
@@ -63,8 +64,10 @@ def test_closing_ends_the_thread_and_refuses_further_calls() -> None:
     _, thread = portal.call(where)
     portal.close()
     assert thread not in {each.ident for each in threading.enumerate()}
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Closed):
         portal.start(where)
+    with pytest.raises(Closed):
+        portal.call(where)
 
 
 def test_closing_cancels_work_that_was_entered() -> None:

@@ -31,6 +31,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "LIBRARIAN_EMBED_BATCH": "16",
         "LIBRARIAN_LANGUAGE": "Russian",
         "LIBRARIAN_API_TOKEN": "secret",
+        "LIBRARIAN_LIBRARIES": str(tmp_path / "list.json"),
         "LIBRARIAN_PORT": "9000",
         "LIBRARIAN_HOST": "0.0.0.0",
     }
@@ -46,6 +47,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         embed_batch=16,
         language="Russian",
         api_token="secret",
+        homes_file=tmp_path / "list.json",
         port=9000,
         host="0.0.0.0",
     )

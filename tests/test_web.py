@@ -389,3 +389,12 @@ def test_a_path_that_is_none_is_a_bad_request(
 def test_a_text_that_is_none_is_not_taken(client: TestClient) -> None:
     assert client.post("/api/do/insert", json={"text": [1]}).status_code == 400
     assert client.get("/api/status").json()["documents"] == []
+
+
+def test_a_command_that_means_another_library_is_not_run_on_this_one(client: TestClient) -> None:
+    sent = {"x-library-opening": "0" * 32}
+    answer = client.post("/api/do/verify", json={}, headers=sent)
+    assert answer.status_code == 409
+    assert "another library" in answer.json()["error"]
+    assert client.get("/api/status", headers=sent).status_code == 409
+    assert client.get("/api/status", headers={"x-library-opening": ""}).status_code == 200

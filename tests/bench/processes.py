@@ -137,6 +137,7 @@ def app(home: Path, **environ: str) -> Iterator[App]:
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
     command += ["--server.port", str(port)]
     settings = {"LIBRARIAN_HOME": str(home), "LIBRARIAN_PORT": str(port), **environ}
+    settings["LIBRARIAN_LIBRARIES"] = str(home.with_suffix(".libraries.json"))
     with running(command, settings, log) as process:
         yield App(f"http://127.0.0.1:{port}", process, log, home)
 

@@ -79,7 +79,12 @@ def started(home: Path, **settings: str) -> Iterator[App]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environ = os.environ | {"LIBRARIAN_HOME": str(home), "LIBRARIAN_PORT": str(port)} | settings
+    own = {
+        "LIBRARIAN_HOME": str(home),
+        "LIBRARIAN_PORT": str(port),
+        "LIBRARIAN_LIBRARIES": str(home.parent / "libraries.json"),  # not this user's own list
+    }
+    environ = os.environ | own | settings
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
     process = subprocess.Popen(
         [*command, "--server.port", str(port)],
