@@ -18,7 +18,7 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue journal edits library inflight calls signals quality desk embeddings pulls",
+    "catalogue journal edits library inflight calls signals quality desk embeddings pulls lexicon",
     "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
     "indexing answers conversations dossier verify health communities positions",
     "machine doctor probes uploads archives",
