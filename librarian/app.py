@@ -18,7 +18,7 @@ from librarian.edits import Entry
 from librarian.errors import LibrarianError, NotReady
 from librarian.examination import Examination
 from librarian.indexing import Indexing
-from librarian.intake import Convert, admit_file, admit_path, admit_text, files_in
+from librarian.intake import Convert, admit_file, admit_path, admit_text, files_at
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -37,6 +37,7 @@ from librarian.views import GraphRequest, GraphViews, shown_part
 from librarian.workers import Converter, Watch, WatchFile
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
+TELL_S = 5.0  # after so long the reading begins, though not all files of a folder are taken in
 DOCTOR_S = 10.0  # its questions to the server take 2 s; the rest is this machine's own trouble
 
 
@@ -103,10 +104,10 @@ class Librarian:
 
         While it is converted, `watch` is called with the seconds that takes; it ends it by raising.
         """
-        converter = self._converting(watch)
-        return self._admitted(
-            admit_file(self._library, name, data, converter=converter, replace=replace)
+        taken = admit_file(
+            self._library, name, data, converter=self._converting(watch), replace=replace
         )
+        return self._admitted(taken)
 
     def add_upload(
         self, key: str, name: str, size: int, *, replace: bool = False
@@ -123,7 +124,7 @@ class Librarian:
         taken = tuple(
             taken_in(self._library, self.uploads, upload, self._converting(), replace=replace)
         )
-        self._portal.call(self._nudge)
+        self._portal.start(self._nudge)
         return taken
 
     def add_text(self, name: str, text: str, *, replace: bool = False) -> Admission:
@@ -134,10 +135,7 @@ class Librarian:
         self, name: str, path: Path, *, replace: bool = False, watch: Watch | None = None
     ) -> Admission:
         """Takes a file of this machine under a name; raises OSError where it cannot be read."""
-        converter = self._converting(watch)
-        return self._admitted(
-            admit_path(self._library, name, path, replace=replace, converter=converter)
-        )
+        return self._admitted(self._at(name, path, replace, watch))
 
     def add_path(
         self, path: Path, *, replace: bool = False, watch: WatchFile | None = None
@@ -147,18 +145,17 @@ class Librarian:
         Raises:
             LibrarianError: there is nothing at this path, or it cannot be read.
         """
+        told_s = time.monotonic()
         try:
-            found = list(files_in(path.expanduser()))
+            for name, file in files_at(path):
+                yield self._at(name, file, replace, partial(watch, name) if watch else None)
+                if time.monotonic() - told_s > TELL_S:  # reading them would slow taking them in
+                    told_s = time.monotonic()
+                    self._portal.start(self._nudge)
         except OSError as exc:
-            raise LibrarianError(f"{path}: {exc.strerror or exc}.") from exc
-        if not found:
-            raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
-        for name, file in found:
-            watching = partial(watch, name) if watch else None
-            try:
-                yield self.add_at(name, file, replace=replace, watch=watching)
-            except OSError as exc:
-                raise LibrarianError(f"{file}: {exc.strerror or exc}.") from exc
+            raise LibrarianError(f"{exc.filename or path}: {exc.strerror or exc}.") from exc
+        finally:
+            self._portal.start(self._nudge)
 
     def pause(self, doc: str) -> None:
         """Stops a document and keeps what was paid for."""
@@ -318,8 +315,12 @@ class Librarian:
     def _converting(self, watch: Watch | None = None) -> Convert:
         return partial(self._converter.convert, watch=watch)
 
+    def _at(self, name: str, path: Path, replace: bool, watch: Watch | None) -> Admission:
+        converter = self._converting(watch)
+        return admit_path(self._library, name, path, replace=replace, converter=converter)
+
     def _admitted(self, admission: Admission) -> Admission:
-        self._portal.call(self._nudge)
+        self._portal.start(self._nudge)
         return admission
 
     async def _passages(self, chunks: tuple[str, ...]) -> dict[str, str]:

@@ -43,6 +43,7 @@ class Node:
     inside: int = 0  #: relations between its members
     degree: int = 0  #: relations of its members to entities outside it
     entity: Entity | None = None  #: for the kind `entity`
+    types: tuple[str, ...] = ()  #: of the members, the commonest first; of the other kinds
 
     @property
     def radius(self) -> float:
@@ -205,7 +206,9 @@ def _map(
         nodes += [_single(entities[name], count, key) for name in seen]
         home |= {name: _entity_key(name) for name in seen}
         if rest := members[len(seen) :]:
-            nodes.append(_many(key, rest, len(seen), len(small) if key == SMALL else 1))
+            count_of = len(small) if key == SMALL else 1
+            types = Counter(entities[name].type for name in rest)
+            nodes.append(_many(key, rest, len(seen), count_of, types))
             home |= dict.fromkeys(rest, nodes[-1].key)
     return _assembled(graph, nodes, home, open_now)
 
@@ -230,7 +233,7 @@ def _single(entity: Entity, count: Mapping[str, int], community: str | None = No
     )
 
 
-def _many(key: str, members: Sequence[str], seen: int, groups: int) -> Node:
+def _many(key: str, members: Sequence[str], seen: int, groups: int, types: Counter[str]) -> Node:
     names = tuple(members[:NAMES])
     kind: Kind = "rest" if seen else "small" if key == SMALL else "community"
     label = f"… {len(members)} more" if seen else ", ".join(names)
@@ -244,6 +247,7 @@ def _many(key: str, members: Sequence[str], seen: int, groups: int) -> Node:
         names=names,
         members=len(members),
         groups=groups,
+        types=tuple(one for one, _ in sorted(types.items(), key=lambda each: (-each[1], each[0]))),
     )
 
 

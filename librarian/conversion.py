@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from librarian import ebooks
+from librarian import ebooks, recognition
 from librarian.documents import decoded, plain_text, suffix_of
 from librarian.errors import (
     EmptyDocument,
@@ -40,6 +42,7 @@ class Converted:
 
     text: str
     pages: tuple[int, ...] = ()
+    recognised: bool = False  #: from pictures of its pages, so that words may be wrong
 
 
 def page_at(pages: Sequence[int], offset: int) -> int | None:
@@ -47,8 +50,10 @@ def page_at(pages: Sequence[int], offset: int) -> int | None:
     return max(1, bisect_right(pages, offset)) if pages else None
 
 
-def convert(name: str, data: bytes) -> Converted:
+def convert(name: str, data: bytes, recognise: str = "") -> Converted:
     """The text of a file, by what its bytes say it is. Deterministic: the text gives the id.
+
+    `recognise` are Tesseract's languages, in which a scan is read; without any, it is refused.
 
     Raises:
         DocumentError: why it cannot be read, for the person who offered it.
@@ -59,7 +64,7 @@ def convert(name: str, data: bytes) -> Converted:
     kind = kind_of(suffix, data)
     try:
         if kind is Kind.PDF:
-            converted = _pdf(data)
+            converted = _pdf(data, recognise)
         elif kind is Kind.PPTX:
             converted = _slides(data)
         else:
@@ -127,11 +132,11 @@ def _slides(data: bytes) -> Converted:
     return _joined([_unmarked(part) for part in parts[1:]] or [_unmarked(content)])
 
 
-def _pdf(data: bytes) -> Converted:
+def _pdf(data: bytes, recognise: str) -> Converted:
     result = _extracted(data, "application/pdf", structure=True)
     pages = [_lines(page["content"]) for page in result.pages or []]
     if sum(map(str.isalnum, "".join("".join(page) for page in pages))) < _SCANNED * len(pages):
-        raise ScannedDocument(f"It has {len(pages)} pages and no text.")
+        return _scan(data, len(pages), recognise)
     headings = _headings((result.document or {}).get("nodes") or (), len(pages))
     running = _running(pages)
     texts = []
@@ -143,6 +148,27 @@ def _pdf(data: bytes) -> Converted:
         ]
         texts.append(_paragraphs(kept, headings.get(number, {})))
     return _joined(texts)
+
+
+def _scan(data: bytes, pages: int, recognise: str) -> Converted:
+    """What can be read of pictures of pages."""
+    import kreuzberg
+
+    texts = []
+    with tempfile.TemporaryDirectory(prefix="librarian-") as folder:
+        file = Path(folder) / "scan.pdf"
+        file.write_bytes(data)
+        for number in range(pages if recognise else 0):
+            try:
+                picture = kreuzberg.render_pdf_page(file, number, dpi=recognition.DPI)
+            except (kreuzberg.KreuzbergError, RuntimeError, ValueError, OSError) as exc:
+                raise UnreadableDocument(f"Page {number + 1} of the scan cannot be drawn.") from exc
+            texts.append(_paragraphs(_lines(recognition.text_of(picture, recognise)), {}))
+    if not any(map(str.isalnum, "".join(texts))):
+        scanned = ScannedDocument(f"It has {pages} pages and no text.")
+        scanned.pages = pages
+        raise scanned
+    return replace(_joined(texts), recognised=True)
 
 
 def _lines(content: str) -> list[str]:

@@ -11,7 +11,7 @@ from librarian.chunking import Chunk, chunks_of
 from librarian.conversion import page_at
 from librarian.desk import subject_of
 from librarian.documents import Document, Version
-from librarian.intake import pages_of, read_document
+from librarian.intake import pages_of, read_document, was_recognised
 from librarian.journal import Kept, Spent
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -47,6 +47,7 @@ class Dossier:
     parts: tuple[Part, ...]
     spent: Spent  #: for this version; chunks that an earlier one had are not paid for again
     versions: tuple[Version, ...]  #: earlier ones, the last first
+    recognised: bool  #: from pictures of its pages
 
     def with_alarm(self, alarm: Alarm | None = None) -> tuple[Part, ...]:
         """The chunks with this alarm, or with any."""
@@ -102,6 +103,7 @@ class Dossiers:
             ),
             spent=self._library.journal.spent.get(document.id, Spent()),
             versions=self._library.catalogue.versions(document.name),
+            recognised=was_recognised(self._library, document),
         )
 
     def _part(

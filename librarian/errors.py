@@ -57,8 +57,10 @@ class EncryptedDocument(DocumentError):
 
 
 class ScannedDocument(DocumentError):
-    """It is a scan: its pages are pictures. Have their text recognised (OCR), by OCRmyPDF for one,
-    and upload the result."""
+    """It is a scan: its pages are pictures. Install Tesseract, which recognises their text (OCR),
+    with its languages, start this program again and upload the file again."""
+
+    pages = 0  #: of the scan
 
 
 class RepetitiveDocument(DocumentError):

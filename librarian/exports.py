@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
-from librarian.graph import html
+from librarian.graph import ColourBy, html
 from librarian.knowledge import Graph
 from librarian.layout import layout
 from librarian.parts import part
@@ -68,11 +68,17 @@ def to_csv(graph: Graph) -> tuple[bytes, bytes]:
     )
 
 
-def to_html(graph: Graph, *, title: str = "Knowledge graph", dark: bool = False) -> str:
+def to_html(
+    graph: Graph,
+    *,
+    title: str = "Knowledge graph",
+    colour_by: ColourBy | None = None,
+    dark: bool = False,
+) -> str:
     """A page that needs no other file; of very large graphs it shows the best-connected core."""
     if len(graph.entities) > DRAWN:
         graph = part(graph, centre=None, depth=0, limit=DRAWN)
-    return html(graph, layout(graph), title=title, dark=dark)
+    return html(graph, layout(graph), title=title, colour_by=colour_by, dark=dark)
 
 
 def _values(kind: str, values: Iterable[str]) -> str:

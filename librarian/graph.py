@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from librarian.communities import Edge, Node, Overview, communities
-from librarian.knowledge import Entity, Graph
+from librarian.knowledge import Graph
 
 ColourBy = Literal["type", "community"]
 
@@ -54,13 +54,14 @@ def html(
     positions: Mapping[str, tuple[float, float]],
     *,
     title: str,
-    colour_by: ColourBy = "type",
+    colour_by: ColourBy | None = None,
     dark: bool = False,
     focus: str | None = None,
 ) -> str:
     """One page that holds all it needs and asks the network for nothing.
 
     `positions` are by names of entities, of an Overview by keys of nodes; `focus` is an entity.
+    Unless it is said what to colour by, a map shows its communities, and entities their types.
     """
     heading = _line(title, 120) or HEADING
     drawn = plain(shown) if isinstance(shown, Graph) else shown
@@ -70,7 +71,7 @@ def html(
         )
     ids = {node.key: number for number, node in enumerate(drawn.nodes)}
     edges = _edges(drawn, ids)
-    group, legend = _groups(drawn, colour_by)
+    group, legend = _groups(drawn, colour_by or ("community" if drawn.collapsed else "type"))
     colours = {str(number): colour for number, (_, colour, _) in enumerate(legend)}
     nodes = _nodes(drawn, positions, group)
     marked = [ids[node.key] for node in drawn.nodes if node.entity and node.entity.name == focus]
@@ -121,7 +122,7 @@ def _counts(drawn: Overview) -> str:
 
 def _groups(drawn: Overview, by: ColourBy) -> tuple[dict[str, int], list[tuple[str, str, int]]]:
     """The group of each node by key, and each group's label, colour and size, largest first."""
-    by_community = drawn.collapsed or by == "community"
+    by_community = by == "community"
     keys = _communities(drawn) if by_community else _types(drawn)
     counted: Counter[str] = Counter()
     for node in drawn.nodes:
@@ -145,7 +146,11 @@ def _groups(drawn: Overview, by: ColourBy) -> tuple[dict[str, int], list[tuple[s
 
 
 def _types(drawn: Overview) -> dict[str, str]:
-    return {node.key: _type(node.entity) if node.entity else "unknown" for node in drawn.nodes}
+    """The type of each entity; of a node that stands for many, the commonest."""
+    return {
+        node.key: _type(node.entity.type if node.entity else (*node.types, "")[0])
+        for node in drawn.nodes
+    }
 
 
 def _communities(drawn: Overview) -> dict[str, str]:
@@ -166,8 +171,8 @@ def _communities(drawn: Overview) -> dict[str, str]:
     return {names[name]: best[number].label for name, number in numbers.items()}
 
 
-def _type(entity: Entity) -> str:
-    kind = _line(entity.type, CAPTION).casefold()
+def _type(named: str) -> str:
+    kind = _line(named, CAPTION).casefold()
     return "unknown" if kind in UNTYPED else kind
 
 
@@ -197,7 +202,7 @@ def _nodes(
         }
         if node.entity is not None:
             line["name"] = _whole(node.entity.name)
-            line["kind"] = _type(node.entity)
+            line["kind"] = _type(node.entity.type)
             line["words"] = _cut(_whole(node.entity.description).strip(), WORDS)
         else:
             line["name"] = _whole(node.label)

@@ -40,6 +40,7 @@ Convert = Callable[[str, bytes], Converted]  #: name and bytes of a file, to tex
 
 
 TEXT, PAGES = ".text.md", ".pages.json"  # what is kept beside the original of a converted file
+RECOGNISED = "It is a scan; its text was recognised from pictures (OCR), so words may be wrong."
 
 
 def admit_file(
@@ -104,6 +105,19 @@ def admit_text(library: Library, name: str, text: str, *, replace: bool = False)
         return Admission(name=shown, outcome=Outcome.REFUSED, message=str(exc))
 
 
+def files_at(path: Path) -> list[tuple[str, Path]]:
+    """Name and path of all that is read at a path.
+
+    Raises:
+        LibrarianError: there is nothing.
+        OSError: it cannot be looked at.
+    """
+    found = list(files_in(path.expanduser()))
+    if not found:
+        raise LibrarianError(f"{path} is neither a file that is read nor a folder with some.")
+    return found
+
+
 def files_in(path: Path) -> Iterator[tuple[str, Path]]:
     """Name and path of a file, or of every readable file in a folder, sub-folders included.
 
@@ -153,9 +167,11 @@ def _admit(
     library.keep_original(file, data)
     if converted is not None:
         library.keep_original(f"{file}{TEXT}", text.encode())
-        library.keep_original(f"{file}{PAGES}", json.dumps(converted.pages).encode())
+        kept = {"pages": converted.pages, "recognised": converted.recognised}
+        library.keep_original(f"{file}{PAGES}", json.dumps(kept).encode())
     library.catalogue.put(_new(library, doc_id, name, text, len(data)))
-    return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id)
+    message = RECOGNISED if converted is not None and converted.recognised else ""
+    return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id, message=message)
 
 
 def discard(library: Library, document: Document, replaced_at: float | None = None) -> None:
@@ -186,12 +202,28 @@ def pages_of(library: Library, document: Document) -> tuple[int, ...]:
     Raises:
         LibraryError: its list of pages is damaged.
     """
+    return _kept_beside(library, document)[0]
+
+
+def was_recognised(library: Library, document: Document) -> bool:
+    """Whether a document's text was read from pictures of its pages.
+
+    Raises:
+        LibraryError: its list of pages is damaged.
+    """
+    return _kept_beside(library, document)[1]
+
+
+def _kept_beside(library: Library, document: Document) -> tuple[tuple[int, ...], bool]:
     if not _was_converted(library, document):
-        return ()
+        return (), False
     file = f"{document.file}{PAGES}"
     try:
-        return tuple(map(int, json.loads(library.read_original(file))))
-    except (ValueError, TypeError) as exc:
+        kept = json.loads(library.read_original(file))
+        if isinstance(kept, list):  # as it was written before scans were read
+            kept = {"pages": kept}
+        return tuple(map(int, kept["pages"])), bool(kept.get("recognised"))
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise LibraryError(f"{file} is damaged; delete the document and add it anew.") from exc
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from librarian.communities import communities, overview
-from librarian.graph import HEADING, html
+from librarian.graph import HEADING, ColourBy, html
 from librarian.knowledge import Graph
 from librarian.names import search
 from librarian.parts import part
@@ -24,6 +24,7 @@ LISTS = {
     "types": "type", "documents": "document", "names": "name", "hidden": "hide",
     "expanded": "expand", "opened": "open",
 }  # fmt: skip
+COLOURS: dict[str, ColourBy] = {"type": "type", "community": "community"}  #: by their words
 SMALL_GROUPS = "~"  #: stands for the empty key in an address, where empty values get lost
 
 
@@ -44,7 +45,7 @@ class GraphRequest:
     least_degree: int = 0
     least_weight: float = 0.0
     core: bool = False  #: the best-connected entities instead of the map of a large graph
-    colour_by: str = "type"
+    colour_by: str = ""  #: `type` or `community`; empty is what suits the picture
     dark: bool = False
 
     @classmethod
@@ -71,7 +72,7 @@ class GraphRequest:
             least_degree=_number(one.get("least_degree"), 0, *LIMITS["least_degree"]),
             least_weight=_weight(one.get("least_weight")),
             core=one.get("core") == "1",
-            colour_by="community" if one.get("colour") == "community" else "type",
+            colour_by=colour if (colour := one.get("colour", "")) in COLOURS else "",
             dark=one.get("dark") == "1",
         )
 
@@ -92,8 +93,8 @@ class GraphRequest:
         for field in ("core", "dark"):
             if getattr(self, field):
                 found[field] = ["1"]
-        if self.colour_by == "community":
-            found["colour"] = ["community"]
+        if self.colour_by:
+            found["colour"] = [self.colour_by]
         return {key: values for key, values in found.items() if values}
 
     @property
@@ -143,7 +144,7 @@ class GraphViews:
             shown,
             places,
             title=request.centre or HEADING,
-            colour_by="community" if request.colour_by == "community" else "type",
+            colour_by=COLOURS.get(request.colour_by),
             dark=request.dark,
             focus=request.centre,
         )

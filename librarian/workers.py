@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,11 +21,14 @@ import psutil
 
 from librarian import errors
 from librarian.conversion import TEXT_BYTES, Converted, convert
-from librarian.errors import DocumentError, UnreadableDocument
+from librarian.documents import MAX_BYTES
+from librarian.errors import DocumentError, ScannedDocument, UnreadableDocument
+from librarian.recognition import languages
 
 AT_ONCE = 2  # conversions; a third waits, so that the model and the pages keep their share
 POLL_S = 0.1
 MEMORY_EVERY = 2  # polls
+PAGE_S = 20.0  # for each picture of a page that is read, on average
 _ADDRESSES = 4  # times the memory: what a program maps and never touches
 _ANSWER_BYTES = 6 * TEXT_BYTES + (1 << 20)  # JSON writes a Russian letter in six
 Watch = Callable[[float], None]  #: told the seconds that a conversion has taken
@@ -49,11 +52,19 @@ class Converter:
     """Workers that are started when needed, used again, and replaced after a failure."""
 
     def __init__(
-        self, limits: Limits | None = None, command: Sequence[str] = (), at_once: int = AT_ONCE
+        self,
+        limits: Limits | None = None,
+        command: Sequence[str] = (),
+        at_once: int = AT_ONCE,
+        languages: Callable[[], str] = languages,
     ) -> None:
-        """`command` starts a worker; by default one that runs this module."""
+        """`command` starts a worker; by default one that runs this module.
+
+        `languages` are those in which scans are read, as `recognition.languages` gives them.
+        """
         self._limits = limits or Limits()
         self._command = tuple(command) or (sys.executable, "-m", "librarian.workers")
+        self._languages = languages
         self._slots = threading.BoundedSemaphore(at_once)
         self._guard = threading.Lock()
         self._idle: list[_Worker] = []
@@ -68,19 +79,31 @@ class Converter:
         Raises:
             DocumentError: it cannot be read, or took more than it may.
         """
-        started = time.monotonic()
-        with self._slot(started, watch):
-            worker = self._taken()
-            try:
-                answer = self._answer(worker, name, data, watch)
-            except BaseException:
-                worker.kill()
-                raise
-            finally:
-                self._given_back(worker)
+        with self._slot(time.monotonic(), watch):
+            answer = self._asked(name, data, watch)
+            if answer.get("error") == ScannedDocument.__name__ and (known := self._languages()):
+                answer = self._asked(name, data, watch, known, int(answer["pages"]))
         if "error" in answer:
             raise _error(answer)
-        return Converted(text=answer["text"], pages=tuple(answer["pages"]))
+        return Converted(
+            text=answer["text"],
+            pages=tuple(answer["pages"]),
+            recognised=bool(answer.get("recognised")),
+        )
+
+    def _asked(
+        self, name: str, data: bytes, watch: Watch | None, recognise: str = "", pictures: int = 0
+    ) -> dict[str, Any]:
+        worker = self._taken()
+        try:
+            limit = self._limits.seconds_for(len(data)) + PAGE_S * pictures
+            worker.ask(name, data, recognise)
+            return self._answer(worker, limit, watch)
+        except BaseException:
+            worker.kill()
+            raise
+        finally:
+            self._given_back(worker)
 
     def close(self) -> None:
         """Ends every worker; conversions that run fail."""
@@ -124,11 +147,7 @@ class Converter:
                 return
         worker.kill()
 
-    def _answer(
-        self, worker: _Worker, name: str, data: bytes, watch: Watch | None
-    ) -> dict[str, Any]:
-        worker.ask(name, data)
-        limit = self._limits.seconds_for(len(data))
+    def _answer(self, worker: _Worker, limit: float, watch: Watch | None) -> dict[str, Any]:
         for polls, taken in enumerate(worker.waited()):
             if watch is not None:
                 watch(taken)
@@ -164,10 +183,11 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, name: str, data: bytes) -> None:
+    def ask(self, name: str, data: bytes, recognise: str) -> None:
         """Sends a file; the answer comes to those who wait."""
         self.answer, self.memory_was = None, 0
-        threading.Thread(target=self._exchange, args=(name, data), daemon=True).start()
+        asked = (name, data, recognise)
+        threading.Thread(target=self._exchange, args=asked, daemon=True).start()
 
     def waited(self) -> Iterator[float]:
         """The seconds since the question, a few times each, until there is an answer or none."""
@@ -198,10 +218,10 @@ class _Worker:
                     pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _exchange(self, name: str, data: bytes) -> None:
+    def _exchange(self, name: str, data: bytes, recognise: str) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            _send(self._process.stdin, json.dumps([name, len(data)]).encode())
+            _send(self._process.stdin, json.dumps([name, len(data), recognise]).encode())
             self._process.stdin.write(data)
             self._process.stdin.flush()
             answer = json.loads(_received(self._process.stdout, _ANSWER_BYTES))
@@ -249,20 +269,23 @@ def main(memory: int, folder: str) -> None:
     _limit(memory)
     while True:
         try:
-            name, size = json.loads(_received(asked, 1 << 20))
+            name, size, recognise = json.loads(_received(asked, 1 << 20))
         except EOFError:
             return
-        _send(answers, json.dumps(_answered(str(name), asked.read(int(size)))).encode())
+        answer = _answered(str(name), asked.read(int(size)), str(recognise))
+        _send(answers, json.dumps(answer).encode())
 
 
-def _answered(name: str, data: bytes) -> dict[str, Any]:
+def _answered(name: str, data: bytes, recognise: str) -> dict[str, Any]:
     try:
-        converted = convert(name, data)
+        converted = convert(name, data, recognise)
+    except ScannedDocument as exc:
+        return {"error": type(exc).__name__, "detail": exc.detail, "pages": exc.pages}
     except DocumentError as exc:
         return {"error": type(exc).__name__, "detail": exc.detail}
     except RecursionError:
         return {"error": "UnreadableDocument", "detail": "Its parts are nested too deeply."}
-    return {"text": converted.text, "pages": converted.pages}
+    return asdict(converted)
 
 
 def _limit(memory: int) -> None:
@@ -273,7 +296,7 @@ def _limit(memory: int) -> None:
 
     for what, most in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 64 << 20),
+        (resource.RLIMIT_FSIZE, MAX_BYTES),  # a scan is drawn from a file
         (resource.RLIMIT_AS, _ADDRESSES * memory),
     ):
         with contextlib.suppress(OSError, ValueError):  # macOS has no limit of addresses

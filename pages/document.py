@@ -6,6 +6,7 @@ import streamlit as st
 
 from librarian import ui
 from librarian.dossier import Dossier, Part
+from librarian.intake import RECOGNISED
 from librarian.quality import Alarm
 
 A_PAGE = 6  # chunks
@@ -73,6 +74,8 @@ def about(dossier: Dossier) -> None:
         "are those for the chunks of this text; descriptions that are made of several chunks' are "
         "not counted to one document."
     )
+    if dossier.recognised:
+        st.caption(f":material/document_scanner: {RECOGNISED}")
     if dossier.versions:
         st.caption(f"It replaced {ui.many(len(dossier.versions), 'earlier version')}:")
         st.dataframe(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +11,7 @@ import streamlit as st
 from librarian import ui, ui_graph
 from librarian.exports import to_csv, to_graphml, to_html
 from librarian.knowledge import Entity, Graph, Relation
-from librarian.views import GraphRequest, without_choices
+from librarian.views import COLOURS, GraphRequest, without_choices
 
 HEIGHT = 680
 PASSAGES = 20
@@ -69,10 +70,10 @@ def controls(graph: Graph) -> None:
             control(st.slider, "Depth", "depth", 1, 6, view.depth)
         limits = sorted({*LIMITS, view.limit})
         control(st.select_slider, "Most nodes", "limit", limits, view.limit)
-        colours = ["type", "community"]
         control(
-            st.segmented_control, "Colour by", "colour_by", colours, default=view.colour_by,
-            cast=lambda value: value or "type",
+            st.segmented_control, "Colour by", "colour_by", list(COLOURS),
+            cast=lambda value: value or "",
+            default=view.colour_by or ("community" if mapped(graph) else "type"),
         )  # fmt: skip
         with st.popover("Filters", icon=":material/filter_alt:"):
             control(st.multiselect, "Types", "types", types, sorted(view.types), cast=frozenset)
@@ -97,6 +98,10 @@ def controls(graph: Graph) -> None:
             st.button(
                 "Whole graph", icon=":material/public:", on_click=go, args=(without_choices(view),)
             )
+
+
+def mapped(graph: Graph) -> bool:
+    return view.whole and len(graph.entities) > view.limit
 
 
 def short(name: str) -> str:
@@ -196,7 +201,10 @@ def downloads(graph: Graph) -> None:
         def chosen() -> Graph:
             return graph if whole else librarian.graph_part(view)
 
-        st.download_button("HTML, one file", lambda: to_html(chosen()), "graph.html")
+        as_seen = partial(
+            to_html, colour_by=COLOURS.get(view.colour_by), dark=st.context.theme.type == "dark"
+        )
+        st.download_button("HTML, one file", lambda: as_seen(chosen()), "graph.html")
         st.download_button("GraphML", lambda: to_graphml(chosen()), "graph.graphml")
         st.download_button("Entities, CSV", lambda: to_csv(chosen())[0], "entities.csv")
         st.download_button("Relations, CSV", lambda: to_csv(chosen())[1], "relations.csv")

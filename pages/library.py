@@ -51,7 +51,7 @@ def sentence(result: Admission) -> str:
     name, message = ui.plain(result.name), ui.plain(result.message)
     match result.outcome:
         case Outcome.ACCEPTED:
-            return f":green[:material/check:] **{name}** is in the queue."
+            return f":green[:material/check:] **{name}** is in the queue. {message}".rstrip()
         case Outcome.REFUSED:
             return f":red[:material/block:] **{name}** was refused. {message}"
     return f":orange[:material/content_copy:] {message}"

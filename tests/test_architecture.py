@@ -14,7 +14,7 @@ PACKAGE = ROOT / "librarian"
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
     "errors checks knowledge tokens language settings portal logbook samples durable vectors"
-    " formats ebooks",
+    " formats ebooks recognition",
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",

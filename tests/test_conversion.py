@@ -1,28 +1,38 @@
 """Files of every format become text with their headings and pages, in a process of their own."""
 
+import io
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
 
-from librarian import formats
+from librarian import formats, recognition
 from librarian.app import Librarian
 from librarian.conversion import Converted, _joined, convert, page_at
 from librarian.documents import Outcome, check_text, document_id
 from librarian.errors import (
     DocumentError,
     EncryptedDocument,
+    ScannedDocument,
     UnreadableDocument,
     UnsupportedDocument,
 )
-from librarian.intake import admit_file, discard, page_of, pages_of, read_document
+from librarian.intake import (
+    admit_file,
+    discard,
+    page_of,
+    pages_of,
+    read_document,
+    was_recognised,
+)
 from librarian.library import Library
 from librarian.workers import Converter, Limits
 from tests.formats import writers
@@ -163,6 +173,66 @@ def test_a_pdf_of_pictures_is_said_to_be_a_scan() -> None:
         convert("a.pdf", writers.pdf([[], [], []]))
 
 
+def scan(*pages: Sequence[str]) -> bytes:
+    """A PDF that holds nothing but pictures of its pages."""
+    font = ImageFont.load_default(size=40)
+    pictures = []
+    for lines in pages:
+        picture = Image.new("L", (1654, 2339), 255)
+        for number, line in enumerate(lines):
+            ImageDraw.Draw(picture).text((140, 160 + 80 * number), line, font=font, fill=0)
+        pictures.append(picture)
+    made = io.BytesIO()
+    pictures[0].save(made, "PDF", save_all=True, append_images=pictures[1:], resolution=200)
+    return made.getvalue()
+
+
+KEEPER = ("The keeper of the lighthouse wrote down", "every ship that passed in the night.")
+
+
+def test_a_scan_is_refused_with_the_way_out_where_nothing_can_read_it() -> None:
+    converter = Converter(languages=lambda: "")
+    try:
+        with pytest.raises(ScannedDocument, match="It has 2 pages and no text. .*Tesseract"):
+            converter.convert("scan.pdf", scan(KEEPER, KEEPER))
+    finally:
+        converter.close()
+
+
+@pytest.mark.skipif(not recognition.languages(), reason="Tesseract is not installed")
+def test_a_scan_is_read_with_its_pages_where_tesseract_is_installed(
+    converter: Converter, tmp_path: Path
+) -> None:
+    read = converter.convert("scan.pdf", scan(KEEPER, ("Harbour dues were paid in silver.",)))
+    assert read.recognised
+    assert "wrote down every ship that passed" in " ".join(read.text.split())
+    assert page_at(read.pages, read.text.index("silver")) == 2
+    library = Library.open(tmp_path / "library")
+    try:
+        taken = admit_file(library, "scan.pdf", scan(KEEPER), converter=converter.convert)
+        assert taken.outcome is Outcome.ACCEPTED
+        assert "recognised" in taken.message
+        assert was_recognised(library, library.catalogue.get(taken.doc_id))
+    finally:
+        library.close()
+
+
+@pytest.mark.skipif(not recognition.languages(), reason="Tesseract is not installed")
+def test_a_scan_of_empty_pages_is_still_a_scan(converter: Converter) -> None:
+    with pytest.raises(ScannedDocument, match="It has 2 pages and no text"):
+        converter.convert("scan.pdf", scan((), ()))
+
+
+def test_no_language_is_known_where_tesseract_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    recognition.languages.cache_clear()
+    try:
+        assert recognition.languages() == ""
+        assert recognition.text_of(b"", "eng") == ""
+    finally:
+        recognition.languages.cache_clear()
+
+
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=12))
 def test_every_page_begins_where_it_is_said_to(texts: list[str]) -> None:
     converted = _joined(texts)
@@ -237,7 +307,7 @@ def answer(what):
     data = json.dumps(what).encode()
     os.write(1, len(data).to_bytes(8, "big") + data)
 while head := sys.stdin.buffer.read(8):
-    name, size = json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big")))
+    name, size, _ = json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big")))
     sys.stdin.buffer.read(size)
     if name == "hang":
         time.sleep(600)

@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx  # type: ignore[import-untyped]
 import pytest
 
+from librarian.communities import overview
 from librarian.exports import to_csv, to_graphml, to_html
 from librarian.graph import CAPTION, GREY, html
 from librarian.knowledge import Entity, Graph, Relation
@@ -313,6 +315,23 @@ def test_communities_are_called_after_their_best_connected_entity() -> None:
     graph = graph_of(*"abcdefgh", pairs="ab ac ad bc ef eg eh fg")
     legend = re.findall(r"<span>([^<]*)</span><em>(\d+)</em>", page(graph, colour_by="community"))
     assert legend == [("a", "4"), ("e", "4")]
+
+
+def test_a_map_is_coloured_by_communities_or_by_their_commonest_types() -> None:
+    graph = graph_of(*"abcdefgh", pairs="ab ac ad bc ef eg eh fg")
+    types = dict(zip("abcdefgh", ["person"] * 3 + ["event"] * 5, strict=True))
+    typed = replace(
+        graph, entities=tuple(replace(each, type=types[each.name]) for each in graph.entities)
+    )
+    drawn = overview(typed, limit=4)
+    assert drawn.collapsed
+
+    def legend(**look: Any) -> list[tuple[str, str]]:
+        made = html(drawn, {node.key: (0.0, 0.0) for node in drawn.nodes}, title="", **look)
+        return re.findall(r"<span>([^<]*)</span><em>(\d+)</em>", made)
+
+    assert legend() == legend(colour_by="community") == [("a", "4"), ("e", "4")]
+    assert legend(colour_by="type") == [("person", "4"), ("event", "4")]
 
 
 def test_focus_is_marked_and_an_unknown_one_is_ignored() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.bench import texts
+from tests.bench.admission import admission
 from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
@@ -131,6 +132,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "dashboard": dashboard,
     "views": views,
     "upload": upload,
+    "admission": admission,
     "asking": asking,
     "slots": slots,
     "ranking": ranking,

@@ -84,6 +84,7 @@ def test_an_answer_leads_to_its_passages_its_graph_and_its_file(page: Any, libra
     page.frame_locator("iframe[src*='graph-view']").locator("canvas").first.wait_for()
 
     page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.wait_for_timeout(500)  # a click into a page that is being drawn anew is lost
     with page.expect_download() as download:
         page.get_by_role("button", name="Markdown").click()
     text = Path(download.value.path()).read_text(encoding="utf-8")
