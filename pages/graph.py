@@ -221,7 +221,7 @@ def unknown(name: str) -> None:
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         if like := librarian.find_entities(name, LIKE):
-            st.caption("Perhaps one of these:")
+            st.caption("Perhaps one of these:", width="content")
         for at, other in enumerate(like):
             st.button(short(other), key=f"like-{at}", on_click=centre_on, args=(other,))
         st.button(
