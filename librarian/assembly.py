@@ -20,11 +20,13 @@ from librarian.desk import LANGUAGE_MARK, Desk
 from librarian.editing import Editing
 from librarian.edits import Edits
 from librarian.embeddings import Embeddings
-from librarian.engine import DOCUMENTS_AT_ONCE, Engine, translated
+from librarian.engine import DOCUMENTS_AT_ONCE, Engine
 from librarian.errors import DocumentPaused
+from librarian.lexicon import Lexicon
 from librarian.settings import Settings
 from librarian.signals import Ear, Heard, attend
 from librarian.tokens import PieceTokenizer
+from librarian.translation import translated
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -77,7 +79,8 @@ async def open_engine(
     ear = Ear(heard)
     logging.getLogger("lightrag").addHandler(ear)
     editing = Editing(rag, embeddings, edits, reached)
-    engine = Engine(rag, desk, embeddings, editing)
+    lexicon = Lexicon() if calls.model.card.backend == "offline" else None
+    engine = Engine(rag, desk, embeddings, editing, lexicon)
     try:
         yield engine
     finally:

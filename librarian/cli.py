@@ -156,7 +156,8 @@ def ask(desk: Desk, arguments: Namespace) -> int:
     for source in answer["sources"]:
         text = " ".join(source["text"].split())
         more = "…" if len(text) > SHOWN else ""
-        say(f"\n[{source['number']}] {source['document']}: {text[:SHOWN]}{more}")
+        page = f", p. {source['page']}" if source.get("page") else ""
+        say(f"\n[{source['number']}] {source['document']}{page}: {text[:SHOWN]}{more}")
     return 0
 
 

@@ -178,6 +178,7 @@ def _answer(row: Mapping[str, Any]) -> Answer:
                 document=_text(each["document"]),
                 chunk=_text(each["chunk"]),
                 text=_text(each["text"]),
+                page=int(each["page"]) if each.get("page") else None,
             )
             for each in row["sources"]
         ),

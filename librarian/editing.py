@@ -20,7 +20,6 @@ from anyio import to_thread
 
 from librarian.edits import Edits, Entry, State
 from librarian.embeddings import Embeddings
-from librarian.engine import translated
 from librarian.errors import EditEntangled, EditRefused, LibrarianError
 from librarian.gate import Gate, guard
 from librarian.mending import (
@@ -40,6 +39,7 @@ from librarian.mending import (
 )
 from librarian.standing import Standing, standing
 from librarian.storages import Storages, Values
+from librarian.translation import translated
 
 if TYPE_CHECKING:
     from lightrag import LightRAG

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,14 @@ from anyio import to_thread
 from librarian.desk import Desk
 from librarian.documents import Document, Status
 from librarian.embeddings import Embeddings
-from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError, QuestionError
+from librarian.errors import EngineError
 from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
 from librarian.knowledge import Graph
+from librarian.lexicon import Lexicon
 from librarian.models.protocol import Message
-from librarian.scope import within
+from librarian.scope import learned, within, worded
 from librarian.tokens import PieceTokenizer
+from librarian.translation import translated
 from librarian.vectors import VectorRows, chunk_rows, entity_rows, relation_rows
 
 if TYPE_CHECKING:
@@ -38,11 +39,20 @@ _USER_QUERY = "\n\n---User Query---\n\n"
 class Engine:
     """An open LightRAG. Every method runs on the loop that opened it."""
 
-    def __init__(self, rag: LightRAG, desk: Desk, embeddings: Embeddings, editing: Editing) -> None:
+    def __init__(
+        self,
+        rag: LightRAG,
+        desk: Desk,
+        embeddings: Embeddings,
+        editing: Editing,
+        lexicon: Lexicon | None = None,
+    ) -> None:
+        """With a `lexicon`, passages are searched for by their words, too."""
         self.editing = editing
         self._rag = rag
         self._desk = desk
         self._embeddings = embeddings
+        self._lexicon = lexicon
         self._work = anyio.Event()
         self._version = 0
 
@@ -86,6 +96,8 @@ class Engine:
     async def run(self) -> None:
         """LightRAG's pipeline, whenever there is something for it; ends when cancelled."""
         while True:
+            if self._lexicon is not None:
+                await learned(self._rag, self._lexicon)
             await self._work.wait()
             self._work = anyio.Event()
             try:
@@ -167,6 +179,8 @@ class Engine:
         )
         before = [each.content for each in history if each.role == "user"][-1:]
         rag = within(self._rag, documents) if documents else self._rag
+        if self._lexicon is not None:
+            rag = worded(rag, self._lexicon, documents)
         with translated():
             found = await rag.aquery_llm("\n".join((*before, question)), param)
         if found["status"] != "success":
@@ -309,25 +323,6 @@ class Engine:
             relations=len(relations.get("relation_pairs", ())),
             error=row.get("error_msg") or None,
         )
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turns LightRAG's exceptions into this program's."""
-    from lightrag.query_validation import QueryValidationError
-
-    try:
-        yield
-    except LibrarianError:
-        raise
-    except AssertionError as exc:
-        if "Embedding dim mismatch" in str(exc):
-            raise EmbeddingMismatch(f"{exc}.") from exc
-        raise EngineError(f"{exc}.") from exc
-    except QueryValidationError as exc:
-        raise QuestionError("The question is too short to search for anything.") from exc
-    except Exception as exc:
-        raise EngineError(f"{type(exc).__name__}: {exc}.") from exc
 
 
 def _doc_status(value: str) -> Any:

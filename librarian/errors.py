@@ -76,7 +76,8 @@ class NameTaken(DocumentError):
 
 
 class UnknownDocument(DocumentError):
-    """No document of the library has that name or id. `status` lists those it has."""
+    """No document of the library has that name or id. The Library page and `status` list those
+    it has."""
 
 
 class JournalError(LibraryError):

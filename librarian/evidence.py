@@ -21,6 +21,7 @@ class Passage:
     document: str
     chunk: str
     text: str
+    page: int | None = None  #: on which it begins; None where its document has no pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,18 +57,19 @@ def html(
     colour_by: ColourBy | None = None,
     dark: bool = False,
     focus: str | None = None,
+    indexed: bool = False,
 ) -> str:
     """One page that holds all it needs and asks the network for nothing.
 
     `positions` are by names of entities, of an Overview by keys of nodes; `focus` is an entity.
     Unless it is said what to colour by, a map shows its communities, and entities their types.
+    An `indexed` library has entities, also where none of them are shown.
     """
     heading = _line(title, 120) or HEADING
     drawn = plain(shown) if isinstance(shown, Graph) else shown
     if not drawn.nodes:
-        return _dressed(
-            "<html><head></head><body></body></html>", heading, _static("empty.html"), dark
-        )
+        said = _static("none.html" if indexed else "empty.html")
+        return _dressed("<html><head></head><body></body></html>", heading, said, dark)
     ids = {node.key: number for number, node in enumerate(drawn.nodes)}
     edges = _edges(drawn, ids)
     group, legend = _groups(drawn, colour_by or ("community" if drawn.collapsed else "type"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace as changed
 from pathlib import Path
 
-from librarian.conversion import Converted, convert, page_at
+from librarian.conversion import Converted, convert
 from librarian.documents import (
     MAX_BYTES,
     Admission,
@@ -259,11 +259,6 @@ def _kept_beside(library: Library, document: Document) -> tuple[tuple[int, ...],
         return tuple(map(int, kept["pages"])), bool(kept.get("recognised"))
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise LibraryError(f"{file} is damaged; delete the document and add it anew.") from exc
-
-
-def page_of(library: Library, document: Document, offset: int) -> int | None:
-    """The page on which a character of a document's text is; None where there are no pages."""
-    return page_at(pages_of(library, document), offset)
 
 
 def _was_converted(library: Library, document: Document) -> bool:

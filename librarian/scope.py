@@ -6,7 +6,10 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
+
 from librarian.evidence import SEPARATOR
+from librarian.lexicon import Lexicon
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -44,6 +47,27 @@ def within(rag: LightRAG, documents: frozenset[str]) -> LightRAG:
     return scoped
 
 
+def worded(rag: LightRAG, lexicon: Lexicon, documents: frozenset[str]) -> LightRAG:
+    """The same LightRAG, whose search for passages goes by their words, too.
+
+    For vectors that are hashes of words: 512 numbers hold too little of a passage of 600 different
+    words. `documents` are the ids of those that may be found; without any, all may.
+    """
+
+    def chosen(chunk: str) -> bool:
+        return not documents or chunk.rpartition("-chunk-")[0] in documents
+
+    scoped = copy.copy(rag)
+    scoped.chunks_vdb = _Worded(rag.chunks_vdb, chosen, lexicon, rag.text_chunks)
+    return scoped
+
+
+async def learned(rag: LightRAG, lexicon: Lexicon) -> None:
+    """Reads all passages, so that the next question need not wait for that."""
+    rows = dict(rag.text_chunks._data)  # no method of LightRAG's lists them
+    await to_thread.run_sync(lexicon.take, rows, abandon_on_cancel=True)
+
+
 class _Seen:
     """A storage whose other methods are its own."""
 
@@ -76,6 +100,25 @@ class _Vectors(_Seen):
             | {"created_at": row.get("__created_at__")}
             for row in found
         ]
+
+
+class _Worded(_Seen):
+    def __init__(self, inner: Any, keep: Within, lexicon: Lexicon, texts: Any) -> None:
+        super().__init__(inner, keep)
+        self._lexicon = lexicon
+        self._texts = texts
+
+    async def query(self, query: str, top_k: int, query_embedding: Any = None) -> list[Row]:
+        """Rows that hold the question's words, best first; then those that are only near."""
+        rows = dict(self._texts._data)  # no method of LightRAG's lists them
+        ranked = self._lexicon.ranked
+        held = await to_thread.run_sync(
+            ranked, query, rows, top_k, self._keep, abandon_on_cancel=True
+        )
+        found = {id_: rows[id_] | {"id": id_} for id_ in held}
+        for row in await self._inner.query(query, top_k, query_embedding):
+            found.setdefault(row["id"], row)
+        return list(found.values())[:top_k]
 
 
 class _Texts(_Seen):

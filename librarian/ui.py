@@ -24,6 +24,12 @@ from librarian.snapshot import DocumentView, Snapshot
 FAST = 1.0  # seconds between refreshes while there is work
 CALM = 5.0
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~$:&])")
+#: What Markdown makes a link of even where it is escaped.
+_ADDRESS = re.compile(
+    r"((?:https?://|www\.)[^\s`\[\]]*[^\s`\[\].,;:!?'\")»”]"
+    r"|[-.\w+]{1,64}@[-\w]+(?:\.[-\w]+)+)",
+    re.IGNORECASE,
+)
 _STATUS_ICONS = {
     Status.PENDING: ":material/schedule:",
     Status.PROCESSING: ":material/autorenew:",
@@ -49,7 +55,7 @@ def banners(snapshot: Snapshot, *, whole: bool = False) -> None:
     elif not snapshot.ready:
         st.info("The library is being opened.", icon=":material/hourglass_top:")
     if snapshot.notice and whole:
-        st.info(snapshot.notice, icon=":material/info:")
+        st.info(_ADDRESS.sub(r"`\1`", snapshot.notice), icon=":material/info:")
     elif snapshot.notice:
         st.caption(
             ":material/info: The offline model reads this library; the Library page says why "
@@ -67,8 +73,11 @@ def told() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """A text from outside, so that Markdown shows it as it is."""
-    return _MARKUP.sub(r"\\\1", text)
+    """A text from outside, so that Markdown shows it as it is; addresses as code, not as links."""
+    return "".join(
+        f"`{piece}`" if at % 2 else _MARKUP.sub(r"\\\1", piece)
+        for at, piece in enumerate(_ADDRESS.split(text))
+    )
 
 
 def size(count: float) -> str:

@@ -156,6 +156,7 @@ class GraphViews:
             colour_by=COLOURS.get(request.colour_by),
             dark=request.dark,
             focus=request.centre,
+            indexed=bool(graph.entities),
         )
 
     def _communities(self, graph: Graph) -> Mapping[str, int]:

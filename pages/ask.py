@@ -53,11 +53,12 @@ def sources(answer: Answer) -> None:
         label = f"\\[{number}\\] {ui.plain(known)}"
         with st.expander(f"{label} · {ui.many(len(passages), 'passage')}", icon=icon):
             for passage in passages:
+                page = f", p. {passage.page:,}" if passage.page else ""
                 with st.container(border=True):
                     st.text(passage.text)
                     st.page_link(
                         "document.py",
-                        label="Open in its document",
+                        label=f"Open in its document{page}",
                         icon=":material/article:",
                         query_params={"chunk": passage.chunk},
                     )

@@ -6,6 +6,7 @@ import streamlit as st
 
 from librarian import ui
 from librarian.dossier import Dossier, Part
+from librarian.errors import UnknownDocument
 from librarian.intake import RECOGNISED
 from librarian.quality import Alarm
 
@@ -202,7 +203,16 @@ st.selectbox(
 )
 if doc and snapshot.ready:
     with ui.told(), st.spinner("Reading it…", show_time=True):
-        dossier = librarian.dossier(doc)
+        try:
+            dossier = librarian.dossier(doc)
+        except UnknownDocument:
+            st.warning(
+                "No document of the library is the one of this address: it may have been deleted "
+                "or replaced. Choose another above.",
+                icon=":material/search_off:",
+            )
+            st.page_link("library.py", label="See Library", icon=":material/library_books:")
+            st.stop()
         head(dossier)
         parts = matching(dossier)
         if not parts:

@@ -16,6 +16,7 @@ from librarian.views import COLOURS, GraphRequest, without_choices
 HEIGHT = 680
 PASSAGES = 20
 NEIGHBOURS = 24
+LIKE = 5  # entities that are offered for an unknown one
 LIMITS = [50, 100, 200, 300, 500, 1000, 2000, 5000]
 MARKED = ("selected", "edge")
 
@@ -220,6 +221,24 @@ def downloads(graph: Graph) -> None:
         st.caption("PNG: the button with the arrow in the picture saves what it shows.")
 
 
+def unknown(name: str) -> None:
+    """Says that the address names nothing, and what is like it."""
+    st.warning(
+        f"There is no entity “{short(name)}”: it may have been renamed, merged or deleted. "
+        "Search for another above.",
+        icon=":material/search_off:",
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if like := librarian.find_entities(name, LIKE):
+            st.caption("Perhaps one of these:", width="content")
+        for at, other in enumerate(like):
+            st.button(short(other), key=f"like-{at}", on_click=centre_on, args=(other,))
+        st.button(
+            "Whole graph", icon=":material/public:", on_click=go, args=(without_choices(view),),
+            kwargs={"selected": []},
+        )  # fmt: skip
+
+
 def panel(graph: Graph) -> None:
     entity = next((one for one in graph.entities if one.name == selected), None)
     link = next((one for one in graph.relations if set(edge) == {one.source, one.target}), None)
@@ -247,6 +266,9 @@ with ui.told():
         )
         st.stop()
     searcher("Find an entity", "finder", centre_on)
+    if view.centre and all(one.name != view.centre for one in graph.entities):
+        unknown(view.centre)
+        st.stop()
     controls(graph)
     picture, beside = st.columns([13, 7])
     with picture:

@@ -19,8 +19,9 @@ LAYERS = (
     " tuning account",
     "forces layout mending standing",
     "catalogue removed journal edits manifest library backup inflight calls signals quality desk"
-    " embeddings pulls",
-    "telling evidence scope engine storages editing assembly workers intake snapshot outlook",
+    " embeddings pulls lexicon",
+    "telling evidence scope translation engine storages editing assembly workers intake snapshot"
+    " outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph",
@@ -42,6 +43,7 @@ ROOMS = {
         "librarian/editing.py",
         "librarian/storages.py",
         "librarian/scope.py",
+        "librarian/translation.py",
     ),
     "ollama": ("librarian/models/ollama.py", "librarian/models/faults.py"),
     "pyvis": ("librarian/graph.py",),

@@ -28,7 +28,6 @@ from librarian.errors import (
 from librarian.intake import (
     admit_file,
     discard,
-    page_of,
     pages_of,
     read_document,
     was_recognised,
@@ -274,7 +273,7 @@ def test_a_converted_file_is_kept_with_its_text_and_pages_and_goes_with_them(
     text = read_document(library, document)
     assert document.id == document_id(text)
     assert (document.language, document.bytes) == ("Russian", len(data))
-    assert page_of(library, document, text.index(writers.ENGLISH)) == 2
+    assert page_at(pages_of(library, document), text.index(writers.ENGLISH)) == 2
     assert admit_file(library, "again.pdf", data).outcome is Outcome.DUPLICATE
     discard(library, document)
     assert list(library.files.iterdir()) == []
@@ -285,7 +284,7 @@ def test_a_plain_text_is_kept_alone_and_has_no_pages(library: Library) -> None:
     (document,) = library.catalogue.all()
     assert len(list(library.files.iterdir())) == 1
     assert pages_of(library, document) == ()
-    assert page_of(library, document, 5) is None
+    assert page_at((), 5) is None
 
 
 def test_the_chunks_of_a_pdf_know_their_page(librarian: Librarian) -> None:

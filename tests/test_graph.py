@@ -358,6 +358,12 @@ def test_page_of_nothing_says_so(dark: bool) -> None:
     assert "<script" not in text
 
 
+def test_page_of_an_unknown_entity_does_not_say_that_nothing_is_indexed() -> None:
+    text = html(graph_of(), {}, title="x", indexed=True)
+    assert "Nothing is indexed" not in text
+    assert "no entity of that name" in text
+
+
 # Files
 
 

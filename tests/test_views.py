@@ -95,6 +95,12 @@ def test_a_large_graph_opens_as_a_map_and_a_community_opens_in_it(tmp_path: Path
     assert '"name": "c4 e5"' not in opened
 
 
+def test_an_unknown_centre_is_not_taken_for_an_empty_graph(tmp_path: Path) -> None:
+    request = GraphRequest(centre="nobody")
+    assert "no entity of that name" in GraphViews(tmp_path).page(clusters(2, 5), request)
+    assert "Nothing is indexed yet" in GraphViews(tmp_path).page(graph_of(), request)
+
+
 def test_what_fits_is_drawn_whole(tmp_path: Path) -> None:
     page = GraphViews(tmp_path).page(clusters(2, 5), GraphRequest(limit=20))
     assert "open it" not in page

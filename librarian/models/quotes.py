@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from math import log
 
@@ -19,6 +19,7 @@ _ENDING = 2  # letters that stems of one name may differ by
 _WINDOW = 3  # sentences of one quote
 _QUOTE = 700  # letters
 _LEAST_MATCH = 0.2  # of the weight of the question's words
+_PLACE = 0.05  # how much less each place in the order of the passages counts
 _WORD = re.compile(r"[^\W_]+")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$&:!])")
 _LIST_MARK = re.compile(r"^(\d{1,9})?([-+=.)])")
@@ -77,10 +78,13 @@ _NOTHING_EN = "The passages that were found hold none of the question's words. T
 
 
 def best_quotes(question: str, passages: Sequence[Passage]) -> list[Quote]:
-    """The places that hold most of the question's rarer words; no sentence twice."""
+    """The places that hold most of the question's rarer words; no sentence twice.
+
+    The passages come best first: of two such places, the earlier passage's is better.
+    """
     pages = [_page(passage) for passage in passages]
     held = frozenset().union(*(line.stems for page in pages for line in page))
-    asked = dict.fromkeys(_as_held(word, held) for word in _asked_about(question))
+    asked = dict.fromkeys(as_held(word, held) for word in asked_about(question))
     rarity = _rarity([line.stems for page in pages for line in page])
     whole = sum(rarity(word) for word in asked)
     candidates: list[tuple[float, int, int]] = []
@@ -88,18 +92,19 @@ def best_quotes(question: str, passages: Sequence[Passage]) -> list[Quote]:
         for start in range(len(page)):
             score = _score(page, start, asked, rarity)
             if score > 0 and score >= _LEAST_MATCH * whole:
-                candidates.append((score, at, start))
+                candidates.append((score / (1 + _PLACE * at), at, start))
     candidates.sort(key=lambda row: (-row[0], row[1], row[2]))
     return _distinct(candidates, pages, [passage.number for passage in passages])
 
 
-def _asked_about(question: str) -> list[str]:
+def asked_about(question: str) -> list[str]:
+    """Stems of what a question is about, without the words that only ask."""
     words = _WORD.findall(question.lower())
     about = content_stems(" ".join(word for word in words if word not in _ASKING))
     return about or content_stems(question)
 
 
-def _as_held(word: str, held: frozenset[str]) -> str:
+def as_held(word: str, held: Set[str]) -> str:
     """A stem as the passages have it: names in other cases are cut at other letters."""
     if word in held or len(word) < _LEAST_STEM:
         return word

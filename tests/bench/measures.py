@@ -40,6 +40,7 @@ from tests.bench.processes import (
     tail,
     until,
 )
+from tests.bench.ranking import ranking
 from tests.bench.report import Row, percentile
 from tests.bench.slots import slots
 from tests.bench.uploading import upload
@@ -134,6 +135,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "admission": admission,
     "asking": asking,
     "slots": slots,
+    "ranking": ranking,
 }
 
 

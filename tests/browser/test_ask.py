@@ -11,6 +11,7 @@ import pytest
 
 from librarian.models.offline import OfflineBrain
 from tests.browser.conftest import App, started
+from tests.formats import writers
 from tests.ollama_server import OllamaServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
@@ -136,6 +137,46 @@ def test_a_link_about_an_entity_asks_only_when_pressed(page: Any, library: App) 
     assert page.get_by_test_id("stChatMessage").count() == 0
     button.click()
     page.get_by_text("mix ·").wait_for()
+
+
+def test_a_passage_says_its_page_and_an_address_in_a_name_is_no_link(
+    page: Any, library: App, tmp_path: Path
+) -> None:
+    name = "www.evil.test me@evil.test Гавань.pdf"
+    number = iter(range(10_000))
+    filling = [
+        [f"Ledger line {next(number)} counts barrels of herring." for _ in range(45)]
+        for _ in range(6)
+    ]
+    filling[4][20] = "The pilot Arvid Lindgren kept a tame seal called Bosun."
+    (tmp_path / name).write_bytes(writers.pdf(filling))
+    page.goto(library.url)
+    page.set_input_files("input[type=file]", [str(tmp_path / name)])
+    library.until(
+        lambda report: processed(report) and len(report["documents"]) == 3, "the PDF to be read"
+    )
+    ask(page, library, "What was the tame seal called?")
+    page.get_by_text("mix ·").wait_for()
+    answer = page.get_by_test_id("stChatMessage").last
+    answer.get_by_text("[1] www.evil.test me@evil.test").first.click()
+    link = answer.get_by_role("link", name="Open in its document, p.").first
+    link.wait_for()
+    assert int(link.inner_text().rpartition("p. ")[2]) in (4, 5)
+    assert page.locator("a[href*='evil.test']").count() == 0
+    link.click()
+    page.get_by_role("heading", name="www.evil.test me@evil.test").wait_for()
+    page.get_by_text("the one you came for").wait_for()
+    assert page.locator("a[href*='evil.test']").count() == 0
+
+
+def test_an_address_of_no_document_says_so_and_leads_to_the_library(
+    page: Any, library: App
+) -> None:
+    page.goto(f"{library.url}/document?doc=doc-0123")
+    page.get_by_text("No document of the library is the one of this address").wait_for()
+    assert page.get_by_text("`status`").count() == 0
+    page.get_by_role("link", name="See Library").click()
+    page.get_by_role("heading", name="Library", exact=True).wait_for()
 
 
 def test_nothing_in_a_models_answer_runs_or_loads(page: Any, tmp_path: Path) -> None:

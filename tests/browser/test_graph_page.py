@@ -96,6 +96,21 @@ def test_an_address_shows_the_same_in_another_browser(page: Any, filled: App) ->
     assert frame.evaluate("document.querySelector('#head b').textContent") == "Игнат Корчагин"
 
 
+def test_an_address_of_no_entity_says_so_and_leads_on(page: Any, filled: App) -> None:
+    page.goto(f"{filled.url}/graph?centre=Игната Корчагина&selected=Игната Корчагина")
+    page.get_by_text("There is no entity “Игната Корчагина”").wait_for()
+    assert page.get_by_text("Nothing is indexed").count() == 0
+    page.get_by_role("button", name="Игнат Корчагин", exact=True).click()
+    page.get_by_role("heading", name="Игнат Корчагин").wait_for()
+    drawn(page)
+    page.goto(f"{filled.url}/graph?centre=qqqqqqqq")
+    page.get_by_text("There is no entity “qqqqqqqq”").wait_for()
+    assert page.get_by_text("Perhaps one of these").count() == 0
+    page.get_by_role("button", name="Whole graph").click()
+    drawn(page)
+    assert page.said == []
+
+
 def test_the_page_hears_names_from_its_own_frame_only(page: Any, filled: App) -> None:
     page.goto(f"{filled.url}/graph")
     frame = drawn(page)
