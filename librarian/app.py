@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
-from librarian.arrivals import taken_in
 from librarian.backups import Backups
 from librarian.calls import Calls
 from librarian.checks import Report
 from librarian.conversations import Conversations
-from librarian.documents import Admission, Status
+from librarian.documents import Document, Status
 from librarian.dossier import Dossier, Dossiers, Part
 from librarian.editing import Editing
 from librarian.edits import Entry
 from librarian.errors import LibrarianError, NotReady
+from librarian.estimates import Queue
 from librarian.examination import Examination
+from librarian.held import Held
 from librarian.indexing import Indexing
-from librarian.intake import Convert, admit_file, admit_path, admit_text, files_at
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
 from librarian.library import Library
@@ -28,6 +27,7 @@ from librarian.mending import Edit, Preview
 from librarian.models.protocol import Message, Model
 from librarian.portal import Portal
 from librarian.pulls import Pull, Pulls, open_pulls
+from librarian.reception import Reception
 from librarian.rooms import Rooms, open_rooms, stale
 from librarian.settings import Settings
 from librarian.shelf import Shelf
@@ -36,10 +36,9 @@ from librarian.streams import AnswerStream
 from librarian.uploads import Uploads
 from librarian.verify import Row, arithmetic, slowest_of, success_table
 from librarian.views import GraphRequest, GraphViews, shown_part
-from librarian.workers import Converter, Watch, WatchFile
+from librarian.workers import Converter
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
-TELL_S = 5.0  # after so long the reading begins, though not all files of a folder are taken in
 
 
 class Librarian:
@@ -59,9 +58,13 @@ class Librarian:
         self._dossiers = Dossiers(library, language=settings.language, gleaning=settings.gleaning)
         self._converter = Converter()
         self.opening = library.opening  # commands see by it that this is the library they mean
-        nudge = partial(self._portal.call, self._nudge)
-        self.shelf = Shelf(library, nudge, self._converter.convert)
+        self.shelf = Shelf(library, self._nudged, self._converter.convert)
         self.conversations = Conversations(library.home / "conversations")
+        self.held = Held(library, self._whole)
+        reception = Reception(library, self.uploads, self._converter, self._nudged, self.held.holds)
+        self.add_file, self.add_text = reception.add_file, reception.add_text
+        self.add_at, self.add_path = reception.add_at, reception.add_path
+        self.add_upload = reception.add_upload
         self.backups = Backups(library, self._portal, self._rooms)
         self._examination = Examination(library, settings, self._portal, self._rooms)
 
@@ -102,64 +105,6 @@ class Librarian:
     def snapshot(self) -> Snapshot:
         """The state of everything; never waits."""
         return stale(self._rooms.snapshot, time.monotonic(), self._portal.where)
-
-    def add_file(
-        self, name: str, data: bytes, *, replace: bool = False, watch: Watch | None = None
-    ) -> Admission:
-        """Takes a file into the library and queues it.
-
-        While it is converted, `watch` is called with the seconds that takes; it ends it by raising.
-        """
-        how = self._converting(watch)
-        return self._admitted(admit_file(self._library, name, data, converter=how, replace=replace))
-
-    def add_upload(
-        self, key: str, name: str, size: int, *, replace: bool = False
-    ) -> tuple[Admission, ...]:
-        """Takes a file that was uploaded, or all documents of an archive.
-
-        The file is dropped afterwards, but where a person has to decide.
-
-        Raises:
-            WrongPlace: it is not whole yet.
-            UploadError: it is gone, or cannot be read.
-        """
-        upload = self.uploads.finish(key, name, size)
-        taken = tuple(
-            taken_in(self._library, self.uploads, upload, self._converting(), replace=replace)
-        )
-        self._portal.start(self._nudge)
-        return taken
-
-    def add_text(self, name: str, text: str, *, replace: bool = False) -> Admission:
-        """Takes a text into the library and queues it."""
-        return self._admitted(admit_text(self._library, name, text, replace=replace))
-
-    def add_at(
-        self, name: str, path: Path, *, replace: bool = False, watch: Watch | None = None
-    ) -> Admission:
-        """Takes a file of this machine under a name; raises OSError where it cannot be read."""
-        return self._admitted(self._at(name, path, replace, watch))
-
-    def add_path(
-        self, path: Path, *, replace: bool = False, watch: WatchFile | None = None
-    ) -> Iterator[Admission]:
-        """Takes a file or every file of a folder on this machine.
-
-        Raises:
-            LibrarianError: there is nothing at this path, or it cannot be read.
-        """
-        told_s = time.monotonic()
-        try:
-            for name, file in files_at(path):
-                yield self._at(name, file, replace, partial(watch, name) if watch else None)
-                if time.monotonic() - told_s > TELL_S:  # reading them would slow taking them in
-                    told_s = time.monotonic()
-                    self._portal.start(self._nudge)
-        except OSError as exc:
-            raise LibrarianError(f"{exc.filename or path}: {exc.strerror or exc}.") from exc
-        finally:
-            self._portal.start(self._nudge)
 
     def pause(self, doc: str) -> None:
         """Stops a document and keeps what was paid for."""
@@ -311,16 +256,11 @@ class Librarian:
             why = arithmetic(slowest, self._portal.call(self._queue.whole, slowest))
         return success_table(self._library, self.snapshot(), seconds, why)
 
-    def _converting(self, watch: Watch | None = None) -> Convert:
-        return partial(self._converter.convert, watch=watch)
-
-    def _at(self, name: str, path: Path, replace: bool, watch: Watch | None) -> Admission:
-        converter = self._converting(watch)
-        return admit_path(self._library, name, path, replace=replace, converter=converter)
-
-    def _admitted(self, admission: Admission) -> Admission:
-        self._portal.start(self._nudge)
-        return admission
+    def _whole(self, document: Document) -> Queue | None:
+        """What reading a document would take; None while the library is not open yet."""
+        if self._rooms.indexing is None:
+            return None
+        return self._portal.call(self._rooms.indexing.whole, document)
 
     async def _passages(self, chunks: tuple[str, ...]) -> dict[str, str]:
         return await (await self._rooms.engine_ready()).passages(chunks)
@@ -328,6 +268,10 @@ class Librarian:
     async def _on_calls(self, do: Callable[[Calls], None]) -> None:
         if self._rooms.calls is not None:
             do(self._rooms.calls)
+
+    def _nudged(self) -> None:
+        """Tells the queue that there may be something new."""
+        self._portal.start(self._nudge)
 
     async def _nudge(self) -> None:
         if self._rooms.indexing is not None:

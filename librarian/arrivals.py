@@ -10,7 +10,7 @@ from librarian.archives import is_archive, members_of
 from librarian.conversion import convert
 from librarian.documents import Admission, Outcome, clean_name
 from librarian.errors import DocumentError
-from librarian.intake import Convert, admit_path
+from librarian.intake import Convert, Holds, admit_path, never
 from librarian.library import Library
 from librarian.uploads import Upload, UploadError, Uploads
 
@@ -22,6 +22,7 @@ def taken_in(
     converter: Convert = convert,
     *,
     replace: bool = False,
+    holds: Holds = never,
 ) -> Iterator[Admission]:
     """Takes an uploaded file into the library, or each document of an archive.
 
@@ -29,20 +30,20 @@ def taken_in(
     decide stays, under the key that its admission names.
     """
     if is_archive(upload.name):
-        yield from _unpacked(library, uploads, upload, converter)
+        yield from _unpacked(library, uploads, upload, converter, holds)
     else:
-        yield _admitted(library, uploads, upload, converter, replace)
+        yield _admitted(library, uploads, upload, converter, replace, holds)
 
 
 def _unpacked(
-    library: Library, uploads: Uploads, archive: Upload, converter: Convert
+    library: Library, uploads: Uploads, archive: Upload, converter: Convert, holds: Holds
 ) -> Iterator[Admission]:
     found = False
     try:
         for name, pieces in members_of(uploads.path(archive.key)):
             found = True
             member = _kept(uploads, archive, name, pieces)
-            yield _admitted(library, uploads, member, converter, replace=False)
+            yield _admitted(library, uploads, member, converter, False, holds)
     except DocumentError as exc:
         yield _refused(archive.name, exc)
     else:
@@ -63,11 +64,18 @@ def _kept(uploads: Uploads, archive: Upload, name: str, pieces: Iterable[bytes])
 
 
 def _admitted(
-    library: Library, uploads: Uploads, upload: Upload, converter: Convert, replace: bool
+    library: Library,
+    uploads: Uploads,
+    upload: Upload,
+    converter: Convert,
+    replace: bool,
+    holds: Holds,
 ) -> Admission:
     try:
         path = uploads.path(upload.key)
-        admission = admit_path(library, upload.name, path, replace=replace, converter=converter)
+        admission = admit_path(
+            library, upload.name, path, replace=replace, converter=converter, holds=holds
+        )
     except OSError as exc:
         raise UploadError(f"It could not be read: {exc.strerror or exc}.") from exc
     if admission.outcome is Outcome.CONFLICT:

@@ -39,6 +39,12 @@ from librarian.library import Library
 from librarian.removed import RemovedDocuments
 
 Convert = Callable[[str, bytes], Converted]  #: name and bytes of a file, to text with its pages
+Holds = Callable[[Document], bool]  #: whether a new document waits for a person's word
+
+
+def never(_: Document) -> bool:
+    """Nothing waits."""
+    return False
 
 
 TEXT, PAGES = ".text.md", ".pages.json"  # what is kept beside the original of a converted file
@@ -54,11 +60,13 @@ def admit_file(
     replace: bool = False,
     converter: Convert = convert,
     instead: Document | None = None,
+    holds: Holds = never,
 ) -> Admission:
     """Takes a file into the library, or says in words why not. Blocks; call it on a thread.
 
     It takes the place of `instead`, whatever the two are called, where that is given.
 
+    `holds` says whether a new document waits until a person starts it.
     `converter` is asked for all but plain text; without one that happens in this process, which
     is for files that nobody need fear.
     """
@@ -73,7 +81,7 @@ def admit_file(
             converted = converter(shown, data)
             text = check_text(converted.text)
         with library.admission:
-            return _admit(library, shown, text, data, replace, converted, instead)
+            return _admit(library, shown, text, data, replace, converted, instead, holds)
     except DocumentError as exc:
         return Admission(name=shown, outcome=Outcome.REFUSED, message=str(exc))
 
@@ -85,6 +93,7 @@ def admit_path(
     *,
     replace: bool = False,
     converter: Convert = convert,
+    holds: Holds = never,
 ) -> Admission:
     """Takes a file that is on a disk of this machine; one that is too large is not read.
 
@@ -95,7 +104,8 @@ def admit_path(
         check_size(path.stat().st_size)
     except DocumentTooLarge as exc:
         return Admission(name=clean_name(name), outcome=Outcome.REFUSED, message=str(exc))
-    return admit_file(library, name, path.read_bytes(), replace=replace, converter=converter)
+    data = path.read_bytes()
+    return admit_file(library, name, data, replace=replace, converter=converter, holds=holds)
 
 
 def admit_text(library: Library, name: str, text: str, *, replace: bool = False) -> Admission:
@@ -156,6 +166,7 @@ def _admit(
     replace: bool,
     converted: Converted | None = None,
     instead: Document | None = None,
+    holds: Holds = never,
 ) -> Admission:
     doc_id = document_id(text)
     same_text, same_name = library.catalogue.find(doc_id=doc_id, name=name)
@@ -184,6 +195,8 @@ def _admit(
         document = changed(
             document, name=same_name.name, filed=same_name.filed, tags=same_name.tags
         )
+    elif holds(document):
+        document = changed(document, status=Status.PAUSED)
     library.catalogue.put(document)
     message = RECOGNISED if converted is not None and converted.recognised else ""
     return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id, message=message)

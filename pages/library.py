@@ -9,6 +9,7 @@ from librarian import ui
 from librarian.documents import Admission, Outcome
 from librarian.formats import FORMATS
 from librarian.samples import SAMPLES
+from librarian.ui_held import held_area, holding
 from librarian.ui_upload import upload_area
 
 librarian = ui.get_librarian()
@@ -16,6 +17,7 @@ snapshot = librarian.snapshot()
 state = st.session_state
 state.setdefault("results", [])
 state.setdefault("conflicts", {})
+waiting = librarian.held.waiting(snapshot.documents)
 LONG_S = 2.0  # from which on a person wants to know how long it has taken
 
 
@@ -51,7 +53,9 @@ def sentence(result: Admission) -> str:
     name, message = ui.plain(result.name), ui.plain(result.message)
     match result.outcome:
         case Outcome.ACCEPTED:
-            return f":green[:material/check:] **{name}** is in the queue. {message}".rstrip()
+            waits = result.doc_id in {each.id for each in waiting}
+            where = "waits for your start" if waits else "is in the queue"
+            return f":green[:material/check:] **{name}** {where}. {message}".rstrip()
         case Outcome.REFUSED:
             return f":red[:material/block:] **{name}** was refused. {message}"
     return f":orange[:material/content_copy:] {message}"
@@ -76,6 +80,7 @@ with files:
         "Windows-1251, KOI8-R. Files go to the disk as they come; one that is broken off goes on "
         "when it is chosen again."
     )
+    holding(librarian)
 with text, st.form("text", clear_on_submit=True, border=False):
     title = st.text_input("Title", placeholder="Without one, its first words become its name")
     pasted = st.text_area("Text", height=180)
@@ -99,11 +104,14 @@ if asked:  # below the tabs: a hidden one would hide it
         def reading(name: str, seconds: float) -> None:
             taking(status, f"Reading {ui.plain(name)}…", seconds)
 
-        for admission in librarian.add_path(Path(path or "?"), watch=reading):
+        for admission in librarian.add_path(
+            Path(path or "?"), watch=reading, holds=librarian.held.holds
+        ):
             state.results.append(admission)
             status.update(label=f"Read {ui.plain(admission.name)}")
     st.rerun()
 
+held_area(librarian, snapshot)
 for name in list(state.conflicts):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{ui.plain(name)}** is in the library with another text. Replace it?")

@@ -24,13 +24,13 @@ LAYERS = (
     " outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
-    "arrivals names parts graph",
+    "arrivals names parts graph held reception",
     "exports views rooms reembed",
     "streams examination doors backups",
     "app",
     "registry web entrance cli remote upkeep",
     "ui __main__",
-    "ui_backup ui_graph ui_homes ui_shelf ui_upload",
+    "ui_backup ui_graph ui_held ui_homes ui_shelf ui_upload",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -58,6 +58,7 @@ ROOMS = {
         "librarian/ui.py",
         "librarian/ui_backup.py",
         "librarian/ui_graph.py",
+        "librarian/ui_held.py",
         "librarian/ui_homes.py",
         "librarian/ui_shelf.py",
         "librarian/ui_upload.py",
