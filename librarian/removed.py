@@ -79,8 +79,11 @@ class RemovedDocuments:
         known, namesake = catalogue.find(doc_id=document.id, name=document.name)
         if known is not None:
             raise LibraryError(f"{known.name} is in the library, with this very text.")
-        if namesake is not None:
+        if namesake is not None and namesake.name == document.name:
             raise NameTaken(f"Another document is called {document.name} now.")
+        if catalogue.find(doc_id="", name=document.filed or document.name)[1] is not None:
+            # LightRAG takes two documents of one name for one; this name has the id in it.
+            document = replace(document, filed=document.file)
         self._moved(document, self._folder, self._files)
         now, place = time.time(), catalogue.last_place() + 1
         back: dict[str, Any] = {**_UNDONE, "updated_at": now, "place": place}

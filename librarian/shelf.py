@@ -170,12 +170,14 @@ class Shelf:
         gone = [each for each in self._library.catalogue.all() if each.id in ids]
         for document in gone:
             discard(self._library, document, for_good=for_good)
+        self._removed.sweep(time.time())
         self._told()
         return tuple(document.name for document in gone)
 
     def removed(self) -> tuple[Removed, ...]:
         """What was deleted and can be put back, the last first."""
-        return self._removed.all()
+        there = {each.id for each in self._library.catalogue.all()}  # added again meanwhile
+        return tuple(each for each in self._removed.all() if each.document.id not in there)
 
     def put_back(self, doc_id: str) -> Document:
         """Puts a deleted document back into the queue, with its name and tags.

@@ -82,7 +82,8 @@ def controls(graph: Graph) -> None:
                 st.multiselect, "Documents", "documents", documents, sorted(view.documents),
                 cast=frozenset,
             )  # fmt: skip
-            if tags := sorted({*librarian.shelf.tags(), *view.tags}):
+            known = {tag for one in snapshot.documents for tag in one.document.tags}
+            if tags := sorted(known | view.tags):
                 control(st.multiselect, "Tags", "tags", tags, sorted(view.tags), cast=frozenset)
             control(st.number_input, "Least degree", "least_degree", 0, 10_000, view.least_degree)
             control(

@@ -143,6 +143,7 @@ if not snapshot.documents:
             st.rerun()
 else:
     st.subheader(ui.many(len(snapshot.documents), "document"))
+    st.page_link("shelf.py", label="Find, tag, rename, delete", icon=":material/shelves:")
     if not state.results and (left := ui.outlook(snapshot)):
         st.markdown(f":material/schedule: {left}")
     shown = st.dataframe(
