@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,7 +17,6 @@ from librarian.errors import LibrarianError
 from librarian.estimates import Queue
 from librarian.intake import read_document
 from librarian.library import Library
-from librarian.snapshot import DocumentView
 from librarian.tokens import PieceTokenizer
 
 LONG_S = 600.0  # of the model's work; what takes longer is begun by a person's word
@@ -88,9 +87,9 @@ class Held:
             return queue.calls * UNKNOWN_S / queue.at_once > LONG_S
         return queue.eta_s > LONG_S
 
-    def waiting(self, views: Iterable[DocumentView]) -> tuple[Document, ...]:
-        """The documents that have never been begun and wait."""
-        return tuple(view.document for view in views if never_begun(view.document))
+    def waiting(self) -> tuple[Document, ...]:
+        """The documents that have never been begun and wait, as they are at this moment."""
+        return tuple(each for each in self._library.catalogue.all() if never_begun(each))
 
     def weighed(self, document: Document) -> Weighed:
         """What a document would cost, with its chunks counted, not guessed.

@@ -11,7 +11,6 @@ from librarian.app import Librarian
 from librarian.documents import Document
 from librarian.estimates import between
 from librarian.held import UNKNOWN_S, Weighed, When
-from librarian.snapshot import Snapshot
 
 WORDS = {
     When.LONG: "those over ten minutes",
@@ -20,9 +19,9 @@ WORDS = {
 }
 
 
-def held_area(librarian: Librarian, snapshot: Snapshot) -> None:
+def held_area(librarian: Librarian, waiting: Sequence[Document]) -> None:
     """The table of what waits, with the choice, and which uploads wait at all."""
-    if waiting := librarian.held.waiting(snapshot.documents):
+    if waiting:
         with st.container(border=True):
             st.subheader(f"{ui.many(len(waiting), 'document')} for you to start")
             st.caption("Nothing of these was given to the model yet.")
@@ -75,7 +74,7 @@ def _choice(librarian: Librarian, weighed: Sequence[Weighed]) -> None:
         key=f"held-{hash(tuple(each.document.id for each in weighed))}",
         hide_index=True,
         disabled=["name", "size", "language", "chunks", "calls", "about"],
-        column_config={"name": st.column_config.TextColumn(width="large")},
+        column_config={"name": st.column_config.TextColumn(width="medium")},
     )
     chosen = [each for each, row in zip(weighed, edited, strict=True) if row["start"]]
     others = [each for each in weighed if each not in chosen]

@@ -17,7 +17,7 @@ snapshot = librarian.snapshot()
 state = st.session_state
 state.setdefault("results", [])
 state.setdefault("conflicts", {})
-waiting = librarian.held.waiting(snapshot.documents)
+waiting = librarian.held.waiting()
 LONG_S = 2.0  # from which on a person wants to know how long it has taken
 
 
@@ -111,7 +111,7 @@ if asked:  # below the tabs: a hidden one would hide it
             status.update(label=f"Read {ui.plain(admission.name)}")
     st.rerun()
 
-held_area(librarian, snapshot)
+held_area(librarian, waiting)
 for name in list(state.conflicts):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{ui.plain(name)}** is in the library with another text. Replace it?")

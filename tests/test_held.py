@@ -45,7 +45,7 @@ def test_an_upload_of_many_minutes_waits_and_nothing_of_it_is_asked(
     librarian = opened(settings(tmp_path, server))
     assert taken(librarian, folder)["long.txt"] is Status.PAUSED
     until_processed(librarian, "short.txt")
-    (waiting,) = librarian.held.waiting(librarian.snapshot().documents)
+    (waiting,) = librarian.held.waiting()
     assert waiting.name == "long.txt"
     asked = {call.digest for call in server.calls if call.role == "extract"}
     weighed = librarian.held.weighed(waiting)
@@ -70,7 +70,7 @@ def test_what_waits_still_waits_after_a_restart(
     librarian.close()
     again = opened(settings(tmp_path, server))
     until(lambda: len(again.snapshot().documents) == 2, "the documents")
-    assert len(again.held.waiting(again.snapshot().documents)) == 2
+    assert len(again.held.waiting()) == 2
     assert again.held.when is When.ALWAYS
     assert not [call for call in server.calls if call.role == "extract"]
 
