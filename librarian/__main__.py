@@ -156,6 +156,11 @@ def _parser() -> argparse.ArgumentParser:
         default="lightrag",
         help="LightRAG's copies (%(default)s), the journal with every answer, or both",
     )
+    watch = commands.add_parser(
+        "watch", parents=[report], help="a folder whose new files come in by themselves"
+    )
+    watch.add_argument("path", nargs="?", type=_path, metavar="PATH")
+    watch.add_argument("--off", action="store_true", help="watch none")
     for name, what in (
         ("backup", "write all of a library into one file, while it works"),
         ("restore", "make a library of a backup"),

@@ -36,6 +36,7 @@ from librarian.streams import AnswerStream
 from librarian.uploads import Uploads
 from librarian.verify import Row, arithmetic, slowest_of, success_table
 from librarian.views import GraphRequest, GraphViews, shown_part
+from librarian.watching import Watching
 from librarian.workers import Converter
 
 OPEN_TIMEOUT_S = 120.0  # LightRAG reads all of its files when it opens
@@ -65,6 +66,8 @@ class Librarian:
         self.add_file, self.add_text = reception.add_file, reception.add_text
         self.add_at, self.add_path = reception.add_at, reception.add_path
         self.add_upload = reception.add_upload
+        self.watching = Watching(library.home, reception.add_watched)
+        self.watching.start()
         self.backups = Backups(library, self._portal, self._rooms)
         self._examination = Examination(library, settings, self._portal, self._rooms)
 
@@ -86,6 +89,7 @@ class Librarian:
 
     def close(self) -> None:
         """Ends the work, keeps what it has, gives the home back."""
+        self.watching.close()
         self._converter.close()
         self._portal.close()
         self._logbook.close()

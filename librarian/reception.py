@@ -82,6 +82,10 @@ class Reception:
         """Takes a file of this machine under a name; raises OSError where it cannot be read."""
         return self._admitted(self._at(name, path, replace, watch))
 
+    def add_watched(self, name: str, path: Path) -> Admission:
+        """Takes a file that has come into the watched folder, or has changed there."""
+        return self._admitted(self._at(name, path, True, None, self._holds))
+
     def add_path(
         self,
         path: Path,

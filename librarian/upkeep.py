@@ -153,6 +153,23 @@ def restore(settings: Settings, arguments: Namespace) -> int:
     return 0
 
 
+def watch(desk: Desk, arguments: Namespace) -> int:
+    """Names the folder whose new files come in by themselves, or says which it is."""
+    body: dict[str, object] = {"off": arguments.off}
+    if arguments.path:
+        body["path"] = str(arguments.path.absolute())
+    report = desk.do("watch", **body)
+    if arguments.json:
+        return print_json(report)
+    if report["folder"] is None:
+        say("No folder is watched.")
+        return 0
+    say(f"{report['folder']} is watched by the dashboard; {report['taken']:,} files came from it.")
+    for line in filter(None, (report["trouble"], *map(": ".join, report["refused"]))):
+        complain(line)
+    return 0
+
+
 class Bytes:
     """Says now and then how many bytes are done."""
 
@@ -251,6 +268,7 @@ def _watched(pulls: Pulls, name: str, *, quiet: bool) -> Pull:
 COMMANDS: dict[str, Callable[[Desk, Namespace], int]] = {
     "clear-cache": clear_cache,
     "doctor": doctor,
+    "watch": watch,
 }
 # Those that do not go through the dashboard that has the library.
 ALONE: dict[str, Callable[[Settings, Namespace], int]] = {

@@ -281,6 +281,14 @@ def _backup(librarian: Librarian, body: dict[str, Any]) -> Any:
     return asdict(librarian.backups.make(path_of(body)))
 
 
+def _watch(librarian: Librarian, body: dict[str, Any]) -> Any:
+    if body.get("path") or body.get("off"):
+        librarian.watching.choose(path_of(body) if body.get("path") else None)
+    watched = librarian.watching.now()
+    folder = str(watched.folder) if watched.folder else None
+    return {**asdict(watched), "folder": folder}
+
+
 def _document_verb(method: str) -> Callable[[Librarian, dict[str, Any]], Any]:
     def run(librarian: Librarian, body: dict[str, Any]) -> Any:
         getattr(librarian, method)(text_of(body, "doc"))
@@ -316,4 +324,5 @@ VERBS: dict[str, Callable[[Librarian, dict[str, Any]], Any]] = {
     "clear-cache": _clear,
     "journal": _journal,
     "backup": _backup,
+    "watch": _watch,
 }

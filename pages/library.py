@@ -11,6 +11,7 @@ from librarian.formats import FORMATS
 from librarian.samples import SAMPLES
 from librarian.ui_held import held_area, holding
 from librarian.ui_upload import upload_area
+from librarian.ui_watched import watched_area
 
 librarian = ui.get_librarian()
 snapshot = librarian.snapshot()
@@ -97,6 +98,7 @@ with folder:
         asked = st.form_submit_button(
             "Add all files in it that are read", icon=":material/drive_folder_upload:"
         )
+    watched_area(librarian)
 if asked:  # below the tabs: a hidden one would hide it
     st.button("Stop", icon=":material/stop_circle:", key="stop-folder")
     with st.status("Reading the folder…") as status, ui.told():

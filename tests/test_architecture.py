@@ -24,13 +24,13 @@ LAYERS = (
     " outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
-    "arrivals names parts graph held reception",
+    "arrivals names parts graph held reception watching",
     "exports views rooms reembed",
     "streams examination doors backups",
     "app",
     "registry web entrance cli remote upkeep",
     "ui __main__",
-    "ui_backup ui_graph ui_held ui_homes ui_shelf ui_upload",
+    "ui_backup ui_graph ui_held ui_homes ui_shelf ui_upload ui_watched",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -62,6 +62,7 @@ ROOMS = {
         "librarian/ui_homes.py",
         "librarian/ui_shelf.py",
         "librarian/ui_upload.py",
+        "librarian/ui_watched.py",
         "librarian/cli.py",
         "librarian/__main__.py",
         "pages/",

@@ -1,0 +1,45 @@
+"""The watched folder on a page: which it is, what came from it, what was refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from librarian import ui
+from librarian.app import Librarian
+
+
+def watched_area(librarian: Librarian) -> None:
+    """Chooses the folder, and tells what came of it."""
+    watched = librarian.watching.now()
+    if watched.folder is None:
+        with st.form("watch", border=False):
+            path = st.text_input(
+                "Or watch a folder: new and changed files come in by themselves",
+                placeholder="/home/me/inbox or C:\\Inbox",
+            )
+            if st.form_submit_button("Watch it", icon=":material/visibility:"):
+                with ui.told():
+                    librarian.watching.choose(Path(path.strip() or "?"))
+                    st.rerun()
+        return
+    with st.container(border=True):
+        st.markdown(
+            f":material/visibility: **{ui.plain(str(watched.folder))}** is watched: "
+            f"{ui.many(watched.taken, 'file')} came from it"
+            + (f", {watched.waiting:,} are being written" if watched.waiting else "")
+            + ". What is deleted there stays here."
+        )
+        if watched.trouble:
+            st.warning(ui.plain(watched.trouble), icon=":material/error:")
+        if watched.refused:
+            with st.expander(f"{ui.many(len(watched.refused), 'file')} could not be read"):
+                for name, reason in watched.refused:
+                    st.markdown(f"**{ui.plain(name)}** {ui.plain(reason)}")
+        st.button(
+            "Stop watching",
+            icon=":material/visibility_off:",
+            on_click=librarian.watching.choose,
+            args=(None,),
+        )
