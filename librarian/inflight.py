@@ -43,6 +43,7 @@ class InFlight:
         self._embed_slots = Slots(EMBED_REQUESTS)
         self._embedding: set[anyio.CancelScope] = set()  # of the indexing
         self._people = 0  # who wait for an answer
+        self._people_embed = 0  # of them, whose question is being embedded
 
     @property
     def limit(self) -> int:
@@ -98,8 +99,9 @@ class InFlight:
     def attending(self) -> Iterator[None]:
         """While a person waits for an answer, work leaves a slot of the server to them.
 
-        Its calls that wait there, and one that runs where all slots are taken, are ended; so are
-        its embeddings, for which the server has one slot.
+        Its calls that wait there, and one that runs where all slots are taken, are ended. Its
+        embeddings go on, one at a time: LightRAG holds its lock while it waits for them, and the
+        search for the answer waits for that lock.
         """
         self._people += 1
         try:
@@ -146,13 +148,14 @@ class InFlight:
         return completion
 
     async def embed(self, texts: Sequence[str], *, person: bool) -> Vectors:
-        """One row per text; a person's goes first.
+        """One row per text; for a person's, the server's one slot is cleared.
 
         Raises:
             ModelError: see `Model.embed`.
         """
         if person:
-            return await self._model.embed(texts)
+            with self._embedding_first():
+                return await self._model.embed(texts)
         while True:
             async with self._embed_slots.held(0.0):
                 scope = anyio.CancelScope()
@@ -179,9 +182,9 @@ class InFlight:
     def _make_room(self) -> None:
         if not self._model.card.host:  # a model of this process has no queue
             return
+        self._embed_slots.narrow(self._embeds_at_once)
         if not self._people:
             self._slots.narrow(self._slots.limit)
-            self._embed_slots.narrow(EMBED_REQUESTS)
             return
         left = max(0, self._account.spoke_at_once - self._people)
         self._slots.narrow(left)
@@ -190,6 +193,25 @@ class InFlight:
         for each in work[left:]:
             each.yields = True
             each.scope.cancel()
-        self._embed_slots.narrow(0)
-        for scope in self._embedding:
-            scope.cancel()
+
+    @property
+    def _embeds_at_once(self) -> int:
+        if self._people_embed:
+            return 0
+        return 1 if self._people else EMBED_REQUESTS
+
+    @contextmanager
+    def _embedding_first(self) -> Iterator[None]:
+        """Ends the embeddings of the indexing, and lets none begin."""
+        if not self._model.card.host:
+            yield
+            return
+        self._people_embed += 1
+        try:
+            self._embed_slots.narrow(0)
+            for scope in self._embedding:
+                scope.cancel()
+            yield
+        finally:
+            self._people_embed -= 1
+            self._embed_slots.narrow(self._embeds_at_once)

@@ -203,6 +203,25 @@ async def test_the_question_is_embedded_before_the_texts_of_a_book() -> None:
     assert sorted(model.embedded[2:]) == ["another book", "book"]
 
 
+async def test_while_a_person_waits_a_book_is_embedded_one_batch_at_a_time() -> None:
+    """LightRAG holds its lock meanwhile, and the search for the person's answer waits for that."""
+    model = QueueingModel(1)
+    calls = calls_of(model, 1)
+    books = ["first book", "second book"]
+    model.may_end.update({book: anyio.Event() for book in books})
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            with calls.attending():
+                for book in books:
+                    tasks.start_soon(calls.embed, [book])
+                await settled()
+                assert model.embedded == ["first book"]
+                model.let_end("first book")
+                await settled()
+                assert model.embedded == books
+            model.let_end(*books)
+
+
 async def test_a_model_of_this_process_has_no_queue_and_nothing_is_ended() -> None:
     model = QueueingModel(2, host="")
     calls = calls_of(model, 2)
