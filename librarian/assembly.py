@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ RECORDS = 50
 ENTITIES = 25
 OFFLINE_EVIDENCE = 30_000  # tokens
 
+Borders = Callable[[str], Sequence[int]]
+
 
 @asynccontextmanager
 async def open_engine(
@@ -50,10 +52,13 @@ async def open_engine(
     chunk_tokens: int,
     calls: Calls,
     heard: Heard,
+    borders: Borders = lambda _: (),
     edits: Edits | None = None,
     reached: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Engine]:
     """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
+
+    `borders` says of a text where its chunks begin, where a fresh cut is not to say it.
 
     A person's edits are written down in `edits`; `reached` hears of each step of making one.
 
@@ -66,7 +71,7 @@ async def open_engine(
     desk = Desk(calls, settings.language, settings.gleaning)
     embeddings = Embeddings(calls, settings.embed_batch)
     rag = await to_thread.run_sync(
-        _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings
+        _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings, borders
     )
     asyncio.get_running_loop().set_exception_handler(_without_paused)
     with translated():
@@ -170,6 +175,7 @@ def _build(
     calls: Calls,
     desk: Desk,
     embeddings: Embeddings,
+    borders: Borders,
 ) -> LightRAG:
     from lightrag import LightRAG
     from lightrag.utils import EmbeddingFunc, Tokenizer
@@ -188,7 +194,9 @@ def _build(
         _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
     ) -> list[dict[str, Any]]:
         chunks = await to_thread.run_sync(
-            lambda: chunks_of(content, limit=chunk_tokens, count=tokenizer.count)
+            lambda: chunks_of(
+                content, limit=chunk_tokens, count=tokenizer.count, borders=borders(content)
+            )
         )
         desk.lay_out(content, chunks)
         return [

@@ -18,6 +18,7 @@ from anyio import to_thread
 from librarian.answers import Answers
 from librarian.assembly import open_engine
 from librarian.backup import gather
+from librarian.borders import borders_of_text
 from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
 from librarian.documents import Document, Status
@@ -206,6 +207,7 @@ class Rooms:
             chunk_tokens=self.library.manifest.chunk_tokens,
             calls=calls,
             heard=indexing.hear,
+            borders=partial(borders_of_text, self.library),
             edits=self.library.edits,
         ) as engine:
             await engine.editing.settle()

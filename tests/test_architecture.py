@@ -19,7 +19,7 @@ LAYERS = (
     " tuning account",
     "forces layout mending standing",
     "catalogue removed journal edits manifest library backup inflight calls signals quality desk"
-    " embeddings pulls lexicon",
+    " embeddings pulls lexicon borders",
     "telling evidence scope translation engine storages editing assembly workers intake snapshot"
     " outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",

@@ -43,6 +43,7 @@ from tests.bench.processes import (
 from tests.bench.ranking import ranking
 from tests.bench.report import Row, percentile
 from tests.bench.slots import slots
+from tests.bench.soak import measure as soak
 from tests.bench.uploading import upload
 from tests.bench.views import views
 from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
@@ -124,6 +125,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "offline": offline,
     "first-page": first_page,
     "kills": kills,
+    "soak": soak,
     "outage": outage,
     "edits": edits,
     "journal": journal,

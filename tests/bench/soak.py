@@ -27,6 +27,7 @@ from tests.bench.report import Row, table
 from tests.bench.soak_life import QUESTIONS, data_of, name_of, settings_of
 from tests.ollama_server import Call, OllamaServer
 
+SEED = 8003
 LATENCY_S = 0.05
 SLOTS = 4
 LIFE_S = (0.2, 5.0)  # from what a life begins with to its end
@@ -206,11 +207,24 @@ def _asked_again(calls: list[Call]) -> int:
     return times.total() - len(times)
 
 
+def measure(corpus: Path | None) -> list[Row]:
+    """A minute without a person's edits of the graph, and one with them; texts are made up."""
+    rows: list[Row] = []
+    with own_folder() as own:
+        for mends in (False, True):
+            folder = own / ("mended" if mends else "plain")
+            folder.mkdir()
+            found = soak(folder, seed=SEED, seconds=60.0, mends=mends)
+            sys.stderr.write("".join(f"{wrong}\n" for wrong in found.wrong))
+            rows += found.rows()
+    return rows
+
+
 def main() -> int:
     """Soaks for some minutes, with a person's edits and without: 1 where something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=8003)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keeps the libraries there")
     given = parser.parse_args()
     wrong = 0
