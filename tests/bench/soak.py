@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 from librarian.app import Librarian
+from librarian.borders import CUTS
 from librarian.conversion import convert
 from librarian.documents import Status, check_text, document_id, is_plain, read_text
 from librarian.library import Library
@@ -184,13 +186,15 @@ def _until_read(librarian: Librarian) -> None:
 
 
 def _unlike_undisturbed(home: Path, calm: Path, host: str) -> Iterator[str]:
-    """How the graph differs from one of the same documents that nothing happened to."""
+    """How the graph differs from one of the same documents, cut alike, that nothing happened to."""
     library = Library.open(home)
     kept = [(each.name, library.read_original(each.file)) for each in library.catalogue.all()]
     library.close()
     librarian = Librarian.open(settings_of(calm, host))
     try:
         librarian.wait_ready()
+        for cuts in (home / "files").glob(f"*{CUTS}"):
+            shutil.copy(cuts, calm / "files")
         for name, data in kept:
             librarian.add_file(name, data)
         _until_read(librarian)
