@@ -184,7 +184,7 @@ def _build(
     room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
     # What a question is answered from; most of it is for passages. The offline model has no limit.
     evidence = OFFLINE_EVIDENCE if calls.model.card.backend == "offline" else room - 1500
-    at_once = settings.llm_max_async + 1
+    at_once = (settings.llm_max_async + 1) * len(settings.ollama_hosts)
     extract, ask = _closures(desk)
 
     async def embed(texts: list[str], context: str = "", **_: object) -> Any:

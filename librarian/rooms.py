@@ -32,6 +32,7 @@ from librarian.language import language_of
 from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
+from librarian.models.hosts import SeveralHosts, hosts_of
 from librarian.models.ollama import loaded_models, server_version, tagged
 from librarian.models.protocol import Model
 from librarian.settings import Settings
@@ -191,13 +192,14 @@ class Rooms:
     async def _work(self, model: Model) -> None:
         # One more than the server's slots: the next prompt is there when an answer has ended.
         served = model.card.backend == "ollama"
-        at_once = self.settings.llm_max_async + served
+        at_once = (self.settings.llm_max_async + served) * max(1, len(model.card.hosts))
+        tuning = Tuning(at_once) if served else None
         self.calls = calls = Calls(
             model,
             limit=at_once,
             batch=self.settings.embed_batch,
             journal=self.library.journal,
-            tuning=Tuning(at_once) if served else None,
+            tuning=model.tuning if isinstance(model, SeveralHosts) else tuning,
         )
         self.indexing = indexing = Indexing(self.library, calls)
         async with open_engine(
@@ -236,8 +238,9 @@ class Rooms:
         if model.card.fingerprint != self.library.manifest.fingerprint:  # learnt since the opening
             keep = self.library.keep_fingerprint
             await to_thread.run_sync(keep, model.card.fingerprint)
-        self._reachable = await server_version(model.card.host) is not None
-        self._loaded = await loaded_models(model.card.host)
+        host = next((each.address for each in hosts_of(model) if not each.trouble), model.card.host)
+        self._reachable = await server_version(host) is not None
+        self._loaded = await loaded_models(host)
 
     async def _publish(self, files: tuple[FileSize, ...]) -> None:
         now = time.monotonic()
@@ -293,6 +296,7 @@ class Rooms:
             retries=calls.account.retries if calls else 0,
             limit=calls.limit if calls else 0,
             why_so_many=calls.why_so_many if calls else None,
+            hosts=hosts_of(calls.model if calls else None),
             beat_s=now,
             max_lag_s=lag,
             graph_version=self._version,

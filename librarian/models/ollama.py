@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-import ollama
 import orjson
 
 from librarian.errors import (
@@ -24,6 +23,7 @@ from librarian.errors import (
     PromptTooLong,
     TruncatedAnswer,
 )
+from librarian.models.client import ollama
 from librarian.models.faults import translated
 from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Remark, Vectors
 from librarian.settings import is_local
@@ -162,11 +162,11 @@ class OllamaModel:
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._client.close()  # type: ignore[no-untyped-call]
+        await self._client.close()
         await self._http.aclose()
 
     async def _chat(self, prompt: Prompt, thinks: bool) -> AsyncIterator[Any]:
-        return await self._client.chat(
+        parts: AsyncIterator[Any] = await self._client.chat(
             model=self._card.llm,
             messages=[{"role": m.role, "content": m.content} for m in prompt.messages],
             stream=True,
@@ -175,6 +175,7 @@ class OllamaModel:
             keep_alive=KEEP_ALIVE,
             think=False if thinks else None,
         )
+        return parts
 
     async def _can_think(self) -> bool:
         """Whether thinking must be turned off; unset, Ollama turns it on where it can."""
@@ -253,6 +254,16 @@ async def missing_models(host: str, names: Sequence[str]) -> tuple[str, ...] | N
     except (KeyError, TypeError):
         return None
     return None if there is None else tuple(n for n in names if tagged(n) not in there)
+
+
+async def builds_at(host: str) -> dict[str, str] | None:
+    """The digest of each model on a server, by its name with its tag; None: it does not answer."""
+    listed = await _read(host, "/api/tags")
+    try:
+        rows = listed["models"] if listed else None
+        return None if rows is None else {tagged(str(e["name"])): str(e["digest"]) for e in rows}
+    except (KeyError, TypeError):
+        return None
 
 
 async def server_version(host: str) -> str | None:

@@ -19,6 +19,7 @@ from tests.bench.admission import admission
 from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
+from tests.bench.hosts import hosts
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
@@ -137,6 +138,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "admission": admission,
     "asking": asking,
     "slots": slots,
+    "hosts": hosts,
     "ranking": ranking,
 }
 
