@@ -167,7 +167,7 @@ def _calls(snapshot: Snapshot) -> None:
         st.button("More at once", on_click=more, args=(limit + 1,), disabled=limit >= MOST)
     if (why := snapshot.why_so_many) is not None:
         words = f"{limit} at once: {why}." if why else "How many at once is best is being measured."
-        st.caption(words)
+        st.caption(ui.plain(words))
     if snapshot.hosts:
         _hosts(snapshot)
     names = {view.document.id: view.document.name for view in snapshot.documents}
