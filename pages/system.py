@@ -8,6 +8,7 @@ from librarian import ui
 from librarian.checks import Check, Report, Severity
 from librarian.pulls import PullState
 from librarian.ui_backup import backup_area
+from librarian.ui_hosts import hosts_area
 
 librarian = ui.get_librarian()
 st.title("System")
@@ -112,6 +113,8 @@ with st.container(horizontal=True):
         on_click=measure,
         help="How many calls run at once and how long a chunk takes; it uses the model's time.",
     )
+
+hosts_area(librarian)
 
 st.subheader("Success table")
 with ui.told():
