@@ -83,9 +83,9 @@ def plain(text: str) -> str:
 def size(count: float) -> str:
     """A number of bytes for people."""
     for unit in ("B", "KB", "MB"):
-        if count < 1024:
+        if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
+        count /= 1000
     return f"{count:.2f} GB"
 
 
