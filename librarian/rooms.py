@@ -191,7 +191,7 @@ class Rooms:
 
     async def _work(self, model: Model) -> None:
         # One more than the server's slots: the next prompt is there when an answer has ended.
-        served = model.card.backend == "ollama"
+        served = model.card.backend != "offline"
         at_once = (self.settings.llm_max_async + served) * max(1, len(model.card.hosts))
         tuning = Tuning(at_once) if served else None
         self.calls = calls = Calls(

@@ -143,7 +143,11 @@ st.table(
     {
         "Library": ui.plain(str(settings.home)),
         "Backend": settings.backend,
-        "Ollama": ui.plain(settings.hosts_text),
+        **(
+            {"Server": ui.plain(settings.openai_url)}
+            if settings.backend == "openai"
+            else {"Ollama": ui.plain(settings.hosts_text)}
+        ),
         "Language model": ui.plain(settings.llm_model),
         "Embedding model": ui.plain(settings.embed_model),
         "Calls at once": str(settings.llm_max_async),

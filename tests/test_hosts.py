@@ -1,4 +1,4 @@
-"""A book read by two Ollama hosts, one of which goes in the middle."""
+"""A book read by two Ollama hosts, one of which goes; and by a server of another protocol."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from librarian.app import Librarian
+from librarian.checks import Severity
 from librarian.documents import Status
 from librarian.settings import Settings
 from librarian.snapshot import as_json
 from tests.bench.processes import StandIn, free_port, kill, running
 from tests.conftest import until
 from tests.ollama_server import OllamaServer
+from tests.openai_server import OpenAIServer
 from tests.test_indexing import book
 
 SLOTS = 2
@@ -122,3 +124,21 @@ def test_the_ollama_package_does_not_read_the_setting(value: str) -> None:
         check=True,
     )
     assert done.stdout.strip() == value
+
+
+def test_a_book_is_read_through_openai_s_protocol(
+    opened: Callable[[Settings], Librarian], tmp_path: Path
+) -> None:
+    with OpenAIServer(key="secret") as server:
+        environ = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "secret"}
+        librarian = opened(
+            Settings.from_env(environ, home=tmp_path / "home", backend="openai", chunk_tokens=200)
+        )
+        librarian.add_text("book.md", book(12))
+        until(lambda: librarian.snapshot().count(Status.PROCESSED) == 1, "the book to be read")
+        answer = librarian.ask("Who sailed with Mate Willow3?")
+        assert "You asked" in "".join(answer)
+        report = librarian.doctor()
+        assert [each for each in report.checks if each.severity is Severity.FAIL] == []
+        assert "secret" not in (tmp_path / "home" / "librarian.log").read_text(encoding="utf-8")
+        assert "secret" not in (tmp_path / "home" / "library.json").read_text(encoding="utf-8")
