@@ -12,7 +12,7 @@ from librarian.checks import Check, Report, Severity, failure, fine, warning
 from librarian.errors import ModelError
 from librarian.library import Library
 from librarian.machine import of_machine
-from librarian.models.ollama import PROMPT_TOKENS, builds_at, tagged
+from librarian.models.ollama import PROMPT_TOKENS, builds_at, is_loopback, tagged
 from librarian.models.openai import served_models
 from librarian.models.servers import Server, Shown, survey
 from librarian.settings import Settings
@@ -84,6 +84,9 @@ async def _of_endpoints(settings: Settings) -> tuple[Check, ...]:
     wanted = {settings.openai_url: [settings.llm_model]}
     wanted.setdefault(settings.openai_embed_url, []).append(settings.embed_model)
     for url, names in wanted.items():
+        if settings.openai_key and url.startswith("http:") and not is_loopback(url):
+            said = f"OPENAI_API_KEY goes to {url} in the clear."
+            checks.append(warning("Key", said, "Set OPENAI_BASE_URL to an address with https."))
         try:
             listed = await served_models(url, settings.openai_key)
         except ModelError as exc:

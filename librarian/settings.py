@@ -115,8 +115,15 @@ def _openai(env: Mapping[str, str]) -> dict[str, str]:
     return {
         "openai_url": url,
         "openai_embed_url": base_url(elsewhere, "OPENAI_EMBED_BASE_URL") if elsewhere else url,
-        "openai_key": env.get("OPENAI_API_KEY", "").strip(),
+        "openai_key": _key(env.get("OPENAI_API_KEY", "").strip()),
     }
+
+
+def _key(given: str) -> str:
+    """What may stand in a header; what is wrong is said without it."""
+    if not all("!" <= character <= "~" for character in given):
+        raise SettingsError("OPENAI_API_KEY has a space in it, or a letter that no key has.")
+    return given
 
 
 def base_url(given: str, name: str) -> str:
@@ -126,6 +133,11 @@ def base_url(given: str, name: str) -> str:
         SettingsError: it is none.
     """
     text = given.strip().rstrip("/")
+    if any(mark in text for mark in "@?#"):  # it would be shown wherever the address is
+        raise SettingsError(
+            f"{name} holds more than an address such as {OPENAI_URL}. Put a key into "
+            "OPENAI_API_KEY."
+        )
     try:
         parts = urlsplit(text)
         known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)

@@ -33,9 +33,14 @@ class OpenAIServer:
     embed: str = "bge-m3"
     context: int = 8192
     latency_s: float = 0.0
-    knows_templates: bool = True  #: vLLM does; OpenAI refuses words that it does not know
+    refuses: dict[str, str] = field(default_factory=dict)  #: words of a request, and what it says
+    counts: bool = True  #: it says how many tokens it used
+    thinks: bool = False  #: it sends its thoughts beside the answer
+    filtered: bool = False  #: a filter ends each answer
     faults: list[tuple[int, bytes]] = field(default_factory=list)
+    breaks: list[str] = field(default_factory=list)  #: what comes in the middle of an answer
     cut: int = 0  #: so many answers break off in the middle
+    headers: dict[str, str] = field(default_factory=dict)  #: of the answers given instead
     asked: list[Body] = field(default_factory=list)
     generating: int = 0
 
@@ -72,7 +77,7 @@ class OpenAIServer:
             return JSONResponse({"error": error}, 401)
         if self.faults:
             status, content = self.faults.pop(0)
-            return Response(content, status, media_type="application/json")
+            return Response(content, status, self.headers, media_type="application/json")
         if body["model"] != model:
             words = f"The model `{body['model']}` does not exist."
             return JSONResponse(
@@ -99,9 +104,11 @@ class OpenAIServer:
         self.asked.append(body)
         if refusal := self._refusal(request, body, self.llm):
             return refusal
-        if "chat_template_kwargs" in body and not self.knows_templates:
-            error = {"message": "Unrecognized request argument supplied: chat_template_kwargs"}
-            return JSONResponse({"error": error}, 400)
+        for word, said in self.refuses.items():
+            form = body.get("response_format", {}).get("type")
+            if word in body or word == form:
+                error = {"message": said, "type": "invalid_request_error", "param": word}
+                return JSONResponse({"error": error | {"code": None}}, 400)
         used = sum(len(message["content"]) for message in body["messages"]) // 4
         wanted = used + body.get("max_tokens", 1)
         if wanted > self.context:
@@ -121,15 +128,23 @@ class OpenAIServer:
         try:
             await asyncio.sleep(self.latency_s)
             half = max(1, len(text) // 2)
+            yield ": waiting for a slot\n\n"
             yield _event({"choices": [{"index": 0, "delta": {"role": "assistant"}}]})
+            if self.thinks:
+                thought = {"index": 0, "delta": {"reasoning_content": "Let me see."}}
+                yield _event({"choices": [thought]})
             yield _event({"choices": [{"index": 0, "delta": {"content": text[:half]}}]})
+            if self.breaks:
+                yield f"data: {self.breaks.pop(0)}\n\n"
             if self.cut:
                 self.cut -= 1
                 return
-            last = {"index": 0, "delta": {"content": text[half:]}, "finish_reason": "stop"}
+            why = "content_filter" if self.filtered else "stop"
+            last = {"index": 0, "delta": {"content": text[half:]}, "finish_reason": why}
             yield _event({"choices": [last]})
             usage = {"prompt_tokens": used, "completion_tokens": len(text) // 4}
-            yield _event({"choices": [], "usage": usage})
+            if self.counts:
+                yield _event({"choices": [], "usage": usage})
             yield "data: [DONE]\n\n"
         finally:
             self.generating -= 1

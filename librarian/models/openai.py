@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -17,20 +16,16 @@ from typing import Any
 import httpx
 import orjson
 
-from librarian.errors import (
-    BadEmbedding,
-    EndlessAnswer,
-    MalformedAnswer,
-    ModelBusy,
-    ModelCrashed,
-    ModelError,
-    ModelMissing,
-    ModelUnavailable,
-    ModelUnsuitable,
-    PromptTooLong,
-    TruncatedAnswer,
-)
+from librarian.errors import EndlessAnswer, ModelCrashed, ModelError, TruncatedAnswer
 from librarian.models.embedding import PROBE, checked, recognised
+from librarian.models.endpoint_faults import (
+    NoRoom,
+    ServerAway,
+    error_for,
+    refused_word,
+    text_of,
+    translated,
+)
 from librarian.models.ollama import (
     CONNECT_TIMEOUT_S,
     PROBE_TIMEOUT_S,
@@ -41,43 +36,14 @@ from librarian.models.ollama import (
 from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Remark, Vectors
 
 MOST_ERROR = 64_000  # bytes of an error's body that are read
-_WITHOUT_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
-
-
-class ServerAway(ModelUnavailable):
-    """The model's server is not answering. Start it, or set OPENAI_BASE_URL to where it runs; the
-    work goes on from where it was."""
-
-
-class ServerBusy(ModelBusy):
-    """The model's server has too much to do. The call will be repeated."""
-
-
-class WrongKey(ModelUnsuitable):
-    """The server does not let this program in. Set OPENAI_API_KEY to a key that it takes."""
-
-
-class NotServed(ModelMissing):
-    """The server does not have it. Set LIBRARIAN_LLM_MODEL and LIBRARIAN_EMBED_MODEL to names that
-    it lists at /models."""
-
-
-class NoRoom(PromptTooLong):
-    """Prompt and answer do not fit into the server's context. Start it with a longer one (vLLM:
-    --max-model-len), or lower LIBRARIAN_NUM_CTX to what it has."""
-
-
-# By the text of the error, or by its status where the text is none of these.
-_RULES: tuple[tuple[type[ModelError], str, tuple[int, ...]], ...] = (
-    (NoRoom, r"maximum context length|context_length_exceeded|exceeds? the (available )?context"
-     r"|max_tokens must be at least 1|larger than the (max )?context", ()),
-    (NotServed, r"model .* (does not exist|not found)|model_not_found|invalid model name", ()),
-    (WrongKey, r"invalid.api.key|incorrect api key|unauthorized|no api key", (401, 403)),
-    (BadEmbedding, r"\bnan\b", ()),
-    (ServerBusy, r"rate.?limit|overloaded|too many requests", (408, 429, 503)),
-    (ServerAway, r"", (404, 405, 502, 504)),
-    (ModelCrashed, r"", (500,)),
-)  # fmt: skip
+# What is asked beyond the question. A server that does not know one of these words says so, and is
+# asked without it from then on; one that does not know the first thinks as it was made to.
+_WORDS: dict[str, Any] = {
+    "chat_template_kwargs": {"enable_thinking": False},
+    "stream_options": {"include_usage": True},
+    "temperature": 0.0,
+}
+_BOUNDS = ("max_tokens", "max_completion_tokens")  # OpenAI's newer models know only the second
 
 
 class OpenAIModel:
@@ -111,7 +77,8 @@ class OpenAIModel:
             fingerprint=fingerprint,
         )
         self._writer, self._embedder = client_at(url, key), client_at(embed_url, key)
-        self._extra: dict[str, Any] = dict(_WITHOUT_THINKING)
+        self._words = dict(_WORDS)
+        self._bound, self._forms = _BOUNDS[0], ["json_schema", "json_object"]
         self._recognised = False
 
     @property
@@ -137,11 +104,9 @@ class OpenAIModel:
                 return replace(answer, total_s=monotonic() - begun_s)
             except _Refused as exc:
                 error = error_for(exc.text, exc.status, self._card.llm)
-                if self._extra and exc.status in (400, 422) and _is_about_extra(exc.text):
-                    self._extra = {}  # this server knows no such word
-                elif bounded and isinstance(error, NoRoom):
+                if bounded and isinstance(error, NoRoom):
                     bounded = False  # the prompt may fit, with less room for the answer
-                else:
+                elif exc.status not in (400, 422) or not self._simplified(exc.text):
                     raise error from exc
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
@@ -152,7 +117,11 @@ class OpenAIModel:
         """
         if not self._recognised:
             await self._recognise()
-        return await self._embedded(texts)
+        try:
+            return await self._embedded(texts)
+        except ModelError:
+            self._recognised = False  # it may come back as another one
+            raise
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -170,48 +139,66 @@ class OpenAIModel:
         request = {"model": card.embed, "input": list(texts), "encoding_format": "float"}
         with translated(card.embed):
             answer = await self._embedder.post("embeddings", json=request)
-            if answer.is_error:
-                raise error_for(_text_of(answer.content), answer.status_code, card.embed)
+            if not answer.is_success:
+                raise error_for(_said(answer, answer.content), answer.status_code, card.embed)
             rows = sorted(orjson.loads(answer.content)["data"], key=lambda row: int(row["index"]))
             vectors = [row["embedding"] for row in rows]
         return checked(vectors, texts, name=card.embed, dimension=card.dimension)
 
-    async def _streamed(self, body: dict[str, Any], heard: Heard | None) -> Completion:
+    async def _streamed(self, request: dict[str, Any], heard: Heard | None) -> Completion:
         pieces: list[str] = []
         usage: dict[str, Any] = {}
         thought, reason = False, None
         with translated(self._card.llm):
-            request = self._writer.stream("POST", "chat/completions", json=body)
-            async with request as answer:
-                if answer.is_error:
-                    raise _Refused(_text_of(await _beginning(answer)), answer.status_code)
-                async for part in _events(answer):
+            asked = self._writer.stream("POST", "chat/completions", json=request)
+            async with asked as answer:
+                if not answer.is_success:
+                    raise _Refused(_said(answer, await _beginning(answer)), answer.status_code)
+                async for part in _events(answer, self._card.llm):
                     usage = part.get("usage") or usage
+                    piece = ""
                     for choice in part.get("choices", ())[:1]:
                         delta = choice.get("delta") or {}
                         if piece := delta.get("content") or "":
                             pieces.append(piece)
-                        thought = thought or bool(delta.get("reasoning_content"))
+                        thought = thought or bool(_thoughts(delta))
                         reason = choice.get("finish_reason") or reason
-                        if heard is not None:
-                            heard(piece)
-        return self._checked("".join(pieces), reason, usage, thought)
+                    if heard is not None:
+                        heard(piece)
+        # A piece is about a token, where a server does not count.
+        counted = {"completion_tokens": len(pieces), **usage}
+        return self._checked("".join(pieces), reason, counted, thought)
 
     def _request(self, prompt: Prompt, bounded: bool) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self._card.llm,
             "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
             "stream": True,
-            "stream_options": {"include_usage": True},
-            "temperature": 0.0,
-            **self._extra,
+            **self._words,
         }
         if bounded:  # else a model that repeats itself goes on to the end of the context
-            request["max_tokens"] = self._most
-        if prompt.schema:
-            form = {"name": "answer", "schema": dict(prompt.schema)}
-            request["response_format"] = {"type": "json_schema", "json_schema": form}
+            request[self._bound] = self._most
+        if prompt.schema and self._forms:
+            form: dict[str, Any] = {"type": self._forms[0]}
+            if self._forms[0] == "json_schema":
+                form["json_schema"] = {"name": "answer", "schema": dict(prompt.schema)}
+            request["response_format"] = form
         return request
+
+    def _simplified(self, text: str) -> bool:
+        """Takes out of further requests what the server does not know; False: it names nothing."""
+        word = refused_word(text, (*self._words, self._bound, "response_format", *self._forms[:1]))
+        if word in self._words:
+            del self._words[word]
+        elif word == _BOUNDS[0]:
+            self._bound = _BOUNDS[1]
+        elif word and self._forms and word != self._bound:
+            del self._forms[0]  # the prompt asks for JSON in words, too
+        elif re.search(r"unrecogni[sz]ed|unknown|extra inputs", text, re.I):
+            return self._words.pop("chat_template_kwargs", None) is not None
+        else:
+            return False
+        return True
 
     def _checked(
         self, text: str, reason: str | None, usage: dict[str, Any], thought: bool
@@ -220,6 +207,8 @@ class OpenAIModel:
             raise TruncatedAnswer("The stream ended without a reason.")
         if reason == "length":
             raise EndlessAnswer(f"The answer reached {self._most} tokens, or the context's end.")
+        if reason == "content_filter":
+            raise ModelError(f"{self._card.llm}: a filter of the server ended the answer.")
         return Completion(
             text=text,
             prompt_tokens=max(0, int(usage.get("prompt_tokens") or 0)),
@@ -256,41 +245,21 @@ async def served_models(url: str, key: str) -> tuple[str, ...]:
     with translated("models"):
         async with client_at(url, key) as client:
             answer = await client.get("models", timeout=PROBE_TIMEOUT_S)
-            if answer.is_error:
-                raise error_for(_text_of(answer.content), answer.status_code, url)
+            if not answer.is_success:
+                raise error_for(_said(answer, answer.content), answer.status_code, url)
             return tuple(str(each["id"]) for each in orjson.loads(answer.content)["data"])
 
 
-def error_for(text: str, status: int, model: str) -> ModelError:
-    """The error of a server's answer."""
-    shown = " ".join(text.split())[:300]
-    for error, pattern, statuses in _RULES:
-        if (pattern and re.search(pattern, text, re.I)) or status in statuses:
-            return error(f"{model}: {shown}." if shown else f"{model}: status {status}.")
-    return ModelError(f"{model}: {shown or f'status {status}'}.")
-
-
-@contextmanager
-def translated(model: str) -> Iterator[None]:
-    """Turns what the client raises into the errors of this program.
-
-    Raises:
-        ModelError: for every failure of the server, the connection or the answer's form.
-    """
+async def answers(url: str, key: str) -> bool:
+    """Whether a server is there, whatever it says."""
     try:
-        yield
-    except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-        raise ServerAway from exc
-    except httpx.ReadTimeout as exc:
-        raise ModelCrashed(f"{model}: silent for too long.") from exc
-    except httpx.TransportError as exc:
-        raise TruncatedAnswer(f"{model}: {exc or 'the connection broke'}.") from exc
-    except (ValueError, AttributeError, KeyError, TypeError) as exc:
-        kind = type(exc).__name__
-        raise MalformedAnswer(f"{model}: not an answer of OpenAI's protocol ({kind}).") from exc
+        await served_models(url, key)
+    except ModelError as exc:
+        return not isinstance(exc, ServerAway | TruncatedAnswer | ModelCrashed)
+    return True
 
 
-async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+async def _events(answer: httpx.Response, model: str) -> AsyncIterator[dict[str, Any]]:
     """The parts of a streamed answer, as server-sent events carry them.
 
     Raises:
@@ -303,8 +272,8 @@ async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         if data == "[DONE]":
             return
         part = orjson.loads(data)
-        if "error" in part:
-            raise error_for(_text_of(data.encode()), 500, "The answer")
+        if part.get("error") or part.get("object") == "error":
+            raise error_for(text_of(data.encode()), 500, model)
         yield part
 
 
@@ -317,17 +286,12 @@ async def _beginning(answer: httpx.Response) -> bytes:
     return body[:MOST_ERROR]
 
 
-def _text_of(body: bytes) -> str:
-    """What an error says: OpenAI puts it into `error`, older vLLM beside its kind."""
-    try:
-        said = orjson.loads(body)
-        inner = said.get("error", said) if isinstance(said, dict) else said
-        words = inner.get("message", "") if isinstance(inner, dict) else inner
-        code = inner.get("code", "") if isinstance(inner, dict) else ""
-        return f"{words} {code if isinstance(code, str) else ''}".strip()
-    except orjson.JSONDecodeError:
-        return ""  # a proxy's page says less than its status
+def _said(answer: httpx.Response, body: bytes) -> str:
+    """What an error says; where a redirect leads is not asked, for it would be told the key."""
+    if answer.is_redirect:
+        return f"it sends to another address, {answer.headers.get('location', '')}"
+    return text_of(body)
 
 
-def _is_about_extra(text: str) -> bool:
-    return bool(re.search(r"chat_template_kwargs|unrecognized|unknown|extra", text, re.I))
+def _thoughts(delta: dict[str, Any]) -> Any:
+    return delta.get("reasoning_content") or delta.get("reasoning")

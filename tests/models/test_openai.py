@@ -16,19 +16,22 @@ from librarian.errors import (
     ModelCrashed,
     ModelError,
     ModelUnsuitable,
+    OutOfMemory,
+    SettingsError,
     TruncatedAnswer,
 )
 from librarian.models.choice import choose
-from librarian.models.forms import EXTRACTION
-from librarian.models.openai import (
+from librarian.models.endpoint_faults import (
     NoRoom,
     NotServed,
-    OpenAIModel,
+    QuotaSpent,
     ServerAway,
     ServerBusy,
     WrongKey,
 )
-from librarian.models.protocol import Message, Model, Prompt, Role
+from librarian.models.forms import EXTRACTION
+from librarian.models.openai import OpenAIModel, answers
+from librarian.models.protocol import Message, Model, Prompt, Remark, Role
 from librarian.settings import Settings
 from tests.openai_server import DIMENSION, OpenAIServer
 
@@ -74,7 +77,9 @@ async def test_a_form_is_asked_for_and_kept(server: OpenAIServer) -> None:
 
 
 async def test_a_server_that_knows_no_templates_is_asked_without(server: OpenAIServer) -> None:
-    server.knows_templates = False
+    server.refuses["chat_template_kwargs"] = (
+        "Unrecognized request argument supplied: chat_template_kwargs"
+    )
     async with model_at(server) as model:
         assert (await model.complete(QUESTION)).text
         assert (await model.complete(QUESTION)).text
@@ -206,3 +211,179 @@ async def test_a_library_of_another_kind_of_model_is_refused() -> None:
     settings = Settings.from_env({"LIBRARIAN_BACKEND": "openai"})
     with pytest.raises(EmbeddingMismatch):
         await choose(settings, backend="ollama", embed="bge-m3", dimension=4)
+
+
+FORM = Prompt(
+    messages=(Message(role="user", content="---Input Text---\nAnna Petrova keeps the lamp."),),
+    role=Role.EXTRACT,
+    schema=EXTRACTION,
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+         "'max_completion_tokens' instead."),
+        ("temperature", "Unsupported value: 'temperature' does not support 0.0 with this model."),
+        ("stream_options", "[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), "
+         "'msg': 'Extra inputs are not permitted'}]"),
+        ("json_schema", "Invalid parameter: 'response_format' of type 'json_schema' is not "
+         "supported with this model."),
+        ("chat_template_kwargs", "litellm.UnsupportedParamsError: openai does not support "
+         "parameters: ['chat_template_kwargs']"),
+    ],
+)  # fmt: skip
+async def test_what_a_server_does_not_know_is_left_out_from_then_on(
+    server: OpenAIServer, word: str, said: str
+) -> None:
+    server.refuses[word] = said
+    async with model_at(server) as model:
+        assert (await model.complete(FORM)).text
+        assert (await model.complete(FORM)).text
+    first, second, third = server.asked
+    assert word in first or first["response_format"]["type"] == word
+    assert second == third
+    left = {"max_tokens": "max_completion_tokens", "json_schema": "response_format"}
+    assert left.get(word, "messages") in third
+    assert word not in third
+
+
+async def test_forms_are_not_asked_for_where_there_are_none(server: OpenAIServer) -> None:
+    said = "'response_format.type' must be 'text': not supported"
+    server.refuses.update(json_schema=said, json_object=said)
+    async with model_at(server) as model:
+        assert (await model.complete(FORM)).text
+    assert [each.get("response_format", {}).get("type") for each in server.asked] == [
+        "json_schema",
+        "json_object",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "decision"),
+    [
+        (429, b'{"error":{"message":"You exceeded your current quota, please check your plan and '
+              b'billing details.","type":"insufficient_quota","param":null,'
+              b'"code":"insufficient_quota"}}', QuotaSpent, Decision.STOP),
+        (429, b'{"error":{"message":"No deployments available for selected model, Try again in 5 '
+              b'seconds.","type":"None","param":"None","code":"429"}}', ServerBusy, Decision.WAIT),
+        (400, b'{"error":{"message":"No connected db.","type":"no_db_connection","param":null,'
+              b'"code":"400"}}', WrongKey, Decision.STOP),
+        (401, b'{"error":"Unauthorized"}', WrongKey, Decision.STOP),
+        (401, b'{"error":{"code":401,"message":"Invalid API Key","type":"authentication_error"}}',
+         WrongKey, Decision.STOP),
+        (503, b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}',
+         ServerBusy, Decision.WAIT),
+        (400, b'{"error":{"code":400,"message":"request (4390 tokens) exceeds the available '
+              b'context size (4096 tokens), try increasing it","type":"exceed_context_size_error",'
+              b'"n_prompt_tokens":4390,"n_ctx":4096}}', NoRoom, Decision.SKIP),
+        (500, b'{"error":{"code":500,"message":"Context size has been exceeded.",'
+              b'"type":"server_error"}}', NoRoom, Decision.SKIP),
+        (500, b'{"error":{"message":"CUDA out of memory.","type":"InternalServerError"}}',
+         OutOfMemory, Decision.STOP),
+        (500, b'{"object":"error","message":"EngineCore encountered an issue. See stack trace '
+              b'(above) for the root cause.","type":"InternalServerError","code":500}',
+         ModelCrashed, Decision.RETRY),
+        (404, b'{"error":{"message":"The model `x` does not exist or you do not have access to '
+              b'it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}',
+         NotServed, Decision.STOP),
+        (504, b"<html><head><title>504 Gateway Time-out</title></head></html>",
+         ServerAway, Decision.WAIT),
+    ],
+)  # fmt: skip
+async def test_the_servers_own_words_are_decided(
+    server: OpenAIServer, status: int, body: bytes, error: type[ModelError], decision: Decision
+) -> None:
+    async with model_at(server) as model:
+        server.faults = [(status, body)] * 2  # without a bound on the answer it is the same
+        with pytest.raises(error) as caught:
+            await model.complete(QUESTION)
+        assert row_for(caught.value).decision is decision
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('{"error": {"message": "EngineCore encountered an issue.", "code": 500}}', ModelCrashed),
+        ('{"object": "error", "message": "CUDA out of memory", "code": 400}', OutOfMemory),
+        ('["not an object"]', MalformedAnswer),
+        ("not JSON", MalformedAnswer),
+    ],
+)
+async def test_a_failure_in_the_middle_is_no_answer(
+    server: OpenAIServer, line: str, error: type[ModelError]
+) -> None:
+    async with model_at(server) as model:
+        server.breaks = [line]
+        with pytest.raises(error):
+            await model.complete(QUESTION)
+
+
+async def test_an_answer_that_a_filter_has_ended_is_not_used(server: OpenAIServer) -> None:
+    server.filtered = True
+    async with model_at(server) as model:
+        with pytest.raises(ModelError, match="filter"):
+            await model.complete(QUESTION)
+
+
+async def test_tokens_are_estimated_where_the_server_does_not_count(server: OpenAIServer) -> None:
+    server.counts = False
+    async with model_at(server) as model:
+        assert (await model.complete(QUESTION)).output_tokens == 2
+
+
+async def test_thoughts_are_remarked_and_not_part_of_the_answer(server: OpenAIServer) -> None:
+    server.thinks = True
+    async with model_at(server) as model:
+        answer = await model.complete(QUESTION)
+    assert "Let me see" not in answer.text
+    assert answer.remarks == (Remark.THOUGHT,)
+
+
+async def test_no_other_address_is_asked_where_a_server_points_to_one(
+    server: OpenAIServer,
+) -> None:
+    with OpenAIServer() as other:
+        async with model_at(server) as model:
+            server.headers = {"location": f"{other.url}/chat/completions"}
+            for ask in (model.complete(QUESTION), model.embed(["lamp"])):
+                server.faults = [(307, b"")]
+                with pytest.raises(ServerAway, match="another address"):
+                    await ask
+        assert other.asked == []
+
+
+async def test_a_key_that_a_server_repeats_is_not_shown(server: OpenAIServer) -> None:
+    async with model_at(server) as model:
+        said = f'{{"error":{{"message":"Incorrect API key provided: {KEY}. Bearer {KEY}"}}}}'
+        server.faults = [(401, said.encode())]
+        with pytest.raises(WrongKey) as caught:
+            await model.complete(QUESTION)
+    assert KEY not in str(caught.value)
+    assert "(a key)" in str(caught.value)
+
+
+async def test_whether_a_server_is_there_is_told_whatever_it_says(server: OpenAIServer) -> None:
+    assert await answers(server.url, KEY)
+    assert await answers(server.url, "wrong")
+    assert not await answers("http://127.0.0.1:1/v1", KEY)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"OPENAI_BASE_URL": "http://me:hidden@gpu:8000/v1"},
+        {"OPENAI_BASE_URL": "http://gpu:8000/v1?key=hidden"},
+        {"OPENAI_EMBED_BASE_URL": "ftp://hidden@gpu"},
+        {"OPENAI_API_KEY": "hidden key"},
+        {"OPENAI_API_KEY": "hiddenключ"},
+    ],
+)
+async def test_a_setting_that_holds_a_secret_is_refused_without_it(
+    environ: dict[str, str],
+) -> None:
+    with pytest.raises(SettingsError, match=next(iter(environ))) as caught:
+        Settings.from_env(environ)
+    assert "hidden" not in str(caught.value)
