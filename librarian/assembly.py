@@ -6,9 +6,11 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,13 +18,17 @@ from anyio import to_thread
 
 from librarian.calls import Calls
 from librarian.chunking import chunks_of
+from librarian.database import Database
 from librarian.desk import LANGUAGE_MARK, Desk
 from librarian.editing import Editing
 from librarian.edits import Edits
 from librarian.embeddings import Embeddings
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
-from librarian.errors import DocumentPaused
+from librarian.errors import DocumentPaused, EngineError
+from librarian.facts import examine
+from librarian.holdings import Files, Holdings, Tables
 from librarian.lexicon import Lexicon
+from librarian.postgres import CLASSES, Waiting, away, client, environment, let_go
 from librarian.settings import Settings
 from librarian.signals import Ear, Heard, attend
 from librarian.tokens import PieceTokenizer
@@ -50,27 +56,28 @@ async def open_engine(
     chunk_tokens: int,
     calls: Calls,
     heard: Heard,
+    database: Database | None = None,
     edits: Edits | None = None,
     reached: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Engine]:
     """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
 
-    A person's edits are written down in `edits`; `reached` hears of each step of making one.
+    With a `database`, its storages are there, and the folder stays empty. A person's edits are
+    written down in `edits`; `reached` hears of each step of making one.
 
     Raises:
         EmbeddingMismatch: the vectors there have another dimension.
         EngineError: LightRAG could not open its files.
+        DatabaseUnavailable: the server is away.
+        DatabaseUnfit: it lacks something.
     """
     await to_thread.run_sync(_import_lightrag)
     _spare_collector()
     desk = Desk(calls, settings.language, settings.gleaning)
     embeddings = Embeddings(calls, settings.embed_batch)
-    rag = await to_thread.run_sync(
-        _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings
-    )
+    build = partial(_build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings)
     asyncio.get_running_loop().set_exception_handler(_without_paused)
-    with translated():
-        await rag.initialize_storages()
+    rag, holdings = await _opened(build, database, calls.model.card.dimension)
     _lock_lightly(rag)
     _forget_makeshifts(rag.llm_response_cache, desk)
     attend(rag.chunks_vdb, "chunks", heard, embeddings.soon)
@@ -78,19 +85,45 @@ async def open_engine(
     attend(rag.relationships_vdb, "relations", heard, embeddings.soon)
     ear = Ear(heard)
     logging.getLogger("lightrag").addHandler(ear)
-    editing = Editing(rag, embeddings, edits, reached)
+    editing = Editing(rag, holdings, embeddings, edits, reached)
     lexicon = Lexicon() if calls.model.card.backend == "offline" else None
-    engine = Engine(rag, desk, embeddings, editing, lexicon)
+    engine = Engine(rag, holdings, desk, embeddings, editing, lexicon)
     try:
         yield engine
     finally:
         logging.getLogger("lightrag").removeHandler(ear)
         with anyio.CancelScope(shield=True):
+            holdings.close()
             await editing.close()
-            await _shut(rag, calls)
+            await _shut(rag, calls, holdings)
 
 
-async def _shut(rag: LightRAG, calls: Calls) -> None:
+async def _opened(
+    build: Callable[..., LightRAG], database: Database | None, dimension: int
+) -> tuple[LightRAG, Holdings]:
+    """LightRAG with its storages open, and what tells of them."""
+    if database is None:
+        rag = await to_thread.run_sync(build)
+        with translated():
+            await rag.initialize_storages()
+        return rag, Files(rag)
+    await examine(database)
+    others = client()
+    try:
+        with _environment(environment(database, dimension)), translated():
+            rag = await to_thread.run_sync(partial(build, CLASSES))
+            await rag.initialize_storages()
+    except BaseException as exc:
+        if (left := client()) is not others:
+            let_go(left)
+        cause = exc.__cause__ if isinstance(exc, EngineError) else exc
+        if cause is not None and (reason := away(cause, database)):
+            raise reason from exc
+        raise
+    return rag, Tables(rag, Waiting(rag.doc_status.db, database))
+
+
+async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
     """Saves what is paid for and lets go; half-merged documents are left to the next start."""
     from lightrag.kg.shared_storage import finalize_share_data
 
@@ -104,6 +137,7 @@ async def _shut(rag: LightRAG, calls: Calls) -> None:
         await rag._discard_pending_index_ops()
         await rag.finalize_storages()
     finally:
+        holdings.end()
         finalize_share_data()
 
 
@@ -132,8 +166,9 @@ def _lock_lightly(rag: LightRAG) -> None:
     from lightrag.kg.shared_storage import NamespaceLock
 
     for storage in vars(rag).values():
-        if isinstance(getattr(storage, "_storage_lock", None), NamespaceLock):
-            storage._storage_lock = asyncio.Lock()
+        for name in ("_storage_lock", "_flush_lock"):
+            if isinstance(getattr(storage, name, None), NamespaceLock):
+                setattr(storage, name, asyncio.Lock())
 
 
 def _forget_makeshifts(cache: Any, desk: Desk) -> None:
@@ -148,15 +183,25 @@ def _forget_makeshifts(cache: Any, desk: Desk) -> None:
     cache.upsert = kept
 
 
+@contextmanager
+def _environment(given: Mapping[str, str]) -> Iterator[None]:
+    """What LightRAG reads of the environment while it is opened; afterwards all is as it was."""
+    before = dict(os.environ)
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
 def _import_lightrag() -> None:
     """Imports LightRAG without letting a stray `.env` change this process's environment."""
-    before = dict(os.environ)
-    import lightrag
-    import lightrag.kg.shared_storage
-    import lightrag.utils  # noqa: F401
-
-    os.environ.clear()
-    os.environ.update(before)
+    with _environment({}):
+        import lightrag
+        import lightrag.kg.shared_storage
+        import lightrag.utils  # noqa: F401
     for handler in list(logging.getLogger("lightrag").handlers):
         if type(handler).__name__ == "SafeStreamHandler":
             logging.getLogger("lightrag").removeHandler(handler)
@@ -170,6 +215,7 @@ def _build(
     calls: Calls,
     desk: Desk,
     embeddings: Embeddings,
+    storages: Mapping[str, str] = MappingProxyType({}),
 ) -> LightRAG:
     from lightrag import LightRAG
     from lightrag.utils import EmbeddingFunc, Tokenizer
@@ -212,7 +258,12 @@ def _build(
             },
             default_llm_timeout=NEVER_S,
             embedding_func=EmbeddingFunc(
-                embedding_dim=calls.model.card.dimension, func=embed, supports_asymmetric=True
+                embedding_dim=calls.model.card.dimension,
+                func=embed,
+                supports_asymmetric=True,
+                # Tables of vectors get this name: an index over the vectors of several libraries
+                # would find mostly those of the largest one.
+                model_name=workspace if storages else None,
             ),
             # Hashed vectors of a short question and a long chunk share few numbers.
             cosine_better_than_threshold=0.04 if calls.model.card.backend == "offline" else 0.2,
@@ -230,6 +281,7 @@ def _build(
             max_entity_tokens=evidence // 8,
             max_relation_tokens=evidence // 7,
             addon_params={"language": LANGUAGE_MARK},
+            **storages,
         )
 
 

@@ -153,6 +153,21 @@ class TooManyUnread(ModelError):
     for again."""
 
 
+class DatabaseUnavailable(LibrarianError):
+    """Start PostgreSQL, or see that this machine reaches it; the work goes on by itself from where
+    it was, and nothing is lost. `python -m librarian doctor` says more."""
+
+
+class DatabaseUnfit(LibraryError):
+    # No docstring: each says what to do itself.
+    pass
+
+
+class WrongStorage(LibraryError):
+    # No docstring: each says where the library is kept, and how to get there.
+    pass
+
+
 class EditRefused(LibrarianError):
     # No docstring: each says what to do itself. Nothing was changed.
     pass

@@ -47,6 +47,7 @@ class FileSize:
     name: str
     bytes: int
     modified_at: float
+    table: bool = False  #: it is a table of PostgreSQL, in which others may have a part
 
 
 class Library:
@@ -109,8 +110,17 @@ class Library:
         drop_secret(self.home)
         self._lock.release()
 
-    def pin(self, card: ModelCard, *, chunk_tokens: int, versions: Mapping[str, str]) -> None:
+    def pin(
+        self,
+        card: ModelCard,
+        *,
+        chunk_tokens: int,
+        versions: Mapping[str, str],
+        storage: str = "files",
+    ) -> None:
         """Writes down which models this library is made with, or checks that they are the same.
+
+        `storage` is where a library is kept that is begun now; another one stays where it is.
 
         While there is no document in it, the choice is free.
 
@@ -125,6 +135,8 @@ class Library:
                     f"This library was made with {known.embed} ({known.dimension} numbers a "
                     f"vector); now it would get {card.embed} ({card.dimension})."
                 )
+        elif known.storage != storage:
+            known = replace(known, storage=storage, workspace="")
         elif known.dimension != card.dimension or known.embed != card.embed:
             # LightRAG refuses to open vectors of another dimension, even empty ones.
             known = replace(known, workspace="")

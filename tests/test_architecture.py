@@ -13,15 +13,15 @@ PACKAGE = ROOT / "librarian"
 
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
-    "errors checks knowledge tokens language settings portal logbook samples durable vectors"
-    " formats ebooks recognition secret limits sessions",
+    "errors checks knowledge tokens language database settings portal logbook samples durable"
+    " vectors formats ebooks recognition secret limits sessions",
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue removed journal edits manifest library backup inflight calls signals quality desk"
+    "catalogue removed journal edits manifest library whereabouts backup inflight calls signals quality desk"
     " embeddings pulls lexicon",
-    "telling evidence scope translation engine storages editing assembly workers intake snapshot"
-    " outlook",
+    "telling evidence holdings postgres facts scope translation engine storages editing assembly"
+    " workers intake snapshot outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",
@@ -42,9 +42,12 @@ ROOMS = {
         "librarian/assembly.py",
         "librarian/editing.py",
         "librarian/storages.py",
+        "librarian/holdings.py",
+        "librarian/postgres.py",
         "librarian/scope.py",
         "librarian/translation.py",
     ),
+    "asyncpg": ("librarian/postgres.py",),
     "ollama": ("librarian/models/ollama.py", "librarian/models/faults.py"),
     "pyvis": ("librarian/graph.py",),
     "starlette": (

@@ -1,0 +1,187 @@
+"""A library whose graph and vectors are in PostgreSQL: all that files can do, and what they cannot.
+
+A real server, out of a wheel; or the one that LIBRARIAN_TEST_DATABASE_URL names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from librarian.app import Librarian
+from librarian.documents import Status
+from librarian.errors import WrongStorage
+from librarian.knowledge import Graph
+from librarian.mending import Rename
+from librarian.settings import Settings
+from tests.conftest import Opened, until, until_processed, view_of
+from tests.postgres_server import GIVEN, PostgresServer
+from tests.test_app import ENGINE_EN, MUSIC_RU, SOMERVILLE_EN
+
+Kept = Callable[[str], Settings]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    if GIVEN:
+        yield GIVEN
+        return
+    with PostgresServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def kept(url: str, tmp_path: Path) -> Kept:
+    """Settings of a library by its name, kept in the database."""
+    return lambda name: settings_of(tmp_path / name, url)
+
+
+def settings_of(home: Path, url: str = "") -> Settings:
+    environ = {"LIBRARIAN_DATABASE_URL": url}
+    return Settings.from_env(environ, home=home, backend="offline", chunk_tokens=200)
+
+
+def filled(librarian: Librarian) -> Librarian:
+    librarian.add_text("engine.txt", ENGINE_EN)
+    librarian.add_text("music.txt", MUSIC_RU)
+    until_processed(librarian, "engine.txt", "music.txt")
+    return librarian
+
+
+def names_in(graph: Graph) -> set[str]:
+    return {entity.name for entity in graph.entities}
+
+
+def told(graph: Graph) -> object:
+    """What a graph says, however it is ordered; a relation has no direction in PostgreSQL."""
+    return (
+        sorted((each.name, each.type, each.description) for each in graph.entities),
+        sorted((*sorted((r.source, r.target)), r.description, r.weight) for r in graph.relations),
+    )
+
+
+def answered(librarian: Librarian, question: str, documents: frozenset[str] = frozenset()) -> str:
+    stream = librarian.ask(question, "mix", documents=documents)
+    return "".join(stream)
+
+
+def test_a_library_in_the_database_has_the_same_graph_as_one_in_files(
+    kept: Kept, opened: Opened, tmp_path: Path
+) -> None:
+    there = filled(opened(kept("there"))).graph()
+    here = filled(opened(settings_of(tmp_path / "here"))).graph()
+    assert told(there) == told(here)
+    assert len(there.entities) > 10
+    assert not list((tmp_path / "there" / "lightrag_cache").rglob("*.*"))
+
+
+def test_it_answers_from_all_documents_and_from_chosen_ones(kept: Kept, opened: Opened) -> None:
+    librarian = filled(opened(kept("home")))
+    view = view_of(librarian, "music.txt")
+    assert view is not None
+    assert "Babbage" in answered(librarian, "Who designed the Analytical Engine?")
+    only = answered(librarian, "Analytical Engine Бах", frozenset({view.document.id}))
+    assert "Babbage" not in only
+
+
+def test_a_deleted_document_is_gone_after_a_restart_and_the_rest_is_there(kept: Kept) -> None:
+    settings = kept("home")
+    first = Librarian.open(settings)
+    try:
+        first.wait_ready()
+        filled(first).delete("music.txt")
+        until(lambda: not first._library.catalogue.deletions(), "the deletion")
+        until(lambda: "Charles Babbage" in names_in(first.graph()), "the graph")
+        before = first.graph()
+    finally:
+        first.close()
+    second = Librarian.open(settings)
+    try:
+        second.wait_ready()
+        assert told(second.graph()) == told(before)
+        assert not any("music.txt" in each.documents for each in second.graph().entities)
+        assert "Babbage" in answered(second, "Who designed the Analytical Engine?")
+        second.add_text("somerville.txt", SOMERVILLE_EN)
+        until_processed(second, "somerville.txt")
+        assert "Burntisland" in names_in(second.graph())
+    finally:
+        second.close()
+
+
+def test_two_libraries_in_one_database_do_not_see_each_other(kept: Kept, opened: Opened) -> None:
+    one = Librarian.open(kept("one"))
+    try:
+        one.wait_ready()
+        one.add_text("engine.txt", ENGINE_EN)
+        until_processed(one, "engine.txt")
+    finally:
+        one.close()
+    two = opened(kept("two"))
+    assert not two.graph().entities
+    two.add_text("music.txt", MUSIC_RU)
+    until_processed(two, "music.txt")
+    assert "Babbage" not in answered(two, "Who designed the Analytical Engine?")
+    assert "Charles Babbage" not in names_in(two.graph())
+    two.delete("music.txt")
+    until(lambda: not two.graph().entities, "an empty graph")
+    two.close()
+    again = opened(kept("one"))
+    assert "Charles Babbage" in names_in(again.graph())
+
+
+def test_an_edit_is_made_in_the_database_and_taken_back(kept: Kept, opened: Opened) -> None:
+    librarian = filled(opened(kept("home")))
+    before = told(librarian.graph())
+    number = librarian.mend(Rename("Charles Babbage", "C. Babbage"))
+    assert "C. Babbage" in names_in(librarian.graph())
+    assert "Charles Babbage" not in names_in(librarian.graph())
+    librarian.undo_edit(number)
+    assert told(librarian.graph()) == before
+
+
+def test_a_library_in_the_database_does_not_open_without_it(kept: Kept, tmp_path: Path) -> None:
+    librarian = Librarian.open(kept("home"))
+    try:
+        librarian.wait_ready()
+        librarian.add_text("engine.txt", ENGINE_EN)
+        until_processed(librarian, "engine.txt")
+    finally:
+        librarian.close()
+    without = Librarian.open(settings_of(tmp_path / "home"))
+    try:
+        with pytest.raises(WrongStorage, match="LIBRARIAN_DATABASE_URL"):
+            without.wait_ready()
+    finally:
+        without.close()
+
+
+def test_a_library_that_has_documents_in_files_stays_there(kept: Kept, tmp_path: Path) -> None:
+    librarian = Librarian.open(settings_of(tmp_path / "home"))
+    try:
+        librarian.wait_ready()
+        librarian.add_text("engine.txt", ENGINE_EN)
+        until_processed(librarian, "engine.txt")
+    finally:
+        librarian.close()
+    again = Librarian.open(kept("home"))
+    try:
+        again.wait_ready()
+        assert "Charles Babbage" in names_in(again.graph())
+        assert "migrate --to postgres" in again.snapshot().notice
+    finally:
+        again.close()
+
+
+def test_tables_stand_in_place_of_files_and_in_the_success_table(
+    kept: Kept, opened: Opened
+) -> None:
+    librarian = filled(opened(kept("home")))
+    names = {each.name for each in librarian.snapshot().files if each.table}
+    until(lambda: any(each.table for each in librarian.snapshot().files), "the sizes of tables")
+    names = {each.name for each in librarian.snapshot().files if each.table}
+    assert {"lightrag_graph_nodes", "lightrag_doc_chunks", "lightrag_llm_cache"} <= names
+    rows = {row.name: row.value for row in librarian.verify()}
+    assert int(rows["lightrag_graph_nodes + lightrag_graph_edges"].split()[0]) > 0
+    assert librarian.snapshot().count(Status.PROCESSED) == 2
