@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from librarian.calls import Calls
 from librarian.chunking import chunks_of
+from librarian.copying import Store
 from librarian.database import Database
 from librarian.desk import LANGUAGE_MARK, Desk
 from librarian.editing import Editing
@@ -28,6 +29,7 @@ from librarian.errors import DocumentPaused, EngineError
 from librarian.facts import examine
 from librarian.holdings import Files, Holdings, Tables
 from librarian.lexicon import Lexicon
+from librarian.models.protocol import ModelCard, NoModel
 from librarian.postgres import CLASSES, Waiting, away, client, environment, let_go
 from librarian.settings import Settings
 from librarian.signals import Ear, Heard, attend
@@ -98,6 +100,44 @@ async def open_engine(
             await _shut(rag, calls, holdings)
 
 
+@asynccontextmanager
+async def open_storages(
+    *,
+    directory: Path,
+    workspace: str,
+    settings: Settings,
+    card: ModelCard,
+    database: Database | None = None,
+) -> AsyncIterator[Store]:
+    """LightRAG's storages alone, to copy them: there is no model that anything could be asked.
+
+    Two may be open at once; `forget_shared` ends what they share.
+    """
+    await to_thread.run_sync(_import_lightrag)
+    calls = Calls(NoModel(card), limit=1)
+    desk, embeddings = Desk(calls, "", 0), Embeddings(calls, settings.embed_batch)
+    build = partial(_build, directory, workspace, settings, 1200, calls, desk, embeddings)
+    rag, holdings = await _opened(build, database, card.dimension)
+    try:
+        yield Store(rag, holdings)
+    finally:
+        with anyio.CancelScope(shield=True):
+            holdings.close()
+            calls.close()
+            await rag.embedding_func.func.shutdown(graceful=False)
+            for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
+                await storage.drop_pending_index_ops()
+            await rag.finalize_storages()
+            holdings.end()
+
+
+def forget_shared() -> None:
+    """Ends what LightRAG's instances of this process have in common."""
+    from lightrag.kg.shared_storage import finalize_share_data
+
+    finalize_share_data()
+
+
 async def _opened(
     build: Callable[..., LightRAG], database: Database | None, dimension: int
 ) -> tuple[LightRAG, Holdings]:
@@ -125,8 +165,6 @@ async def _opened(
 
 async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
     """Saves what is paid for and lets go; half-merged documents are left to the next start."""
-    from lightrag.kg.shared_storage import finalize_share_data
-
     calls.close()
     await calls.ended()
     try:
@@ -138,7 +176,7 @@ async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
         await rag.finalize_storages()
     finally:
         holdings.end()
-        finalize_share_data()
+        forget_shared()
 
 
 def _without_paused(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lightrag import LightRAG
 
 Row = dict[str, Any]
+Vectored = tuple[Row, Any]  #: a row, and its vector
 
 #: Of these LightRAG has storages; the vectors are the last three.
 KEYED = (
@@ -36,6 +37,8 @@ GRAPH = ("lightrag_graph_nodes", "lightrag_graph_edges")
 
 class Holdings(Protocol):
     """All that a library has in LightRAG."""
+
+    tables: bool  #: whether it is in tables
 
     @property
     def waiting_for(self) -> LibrarianError | None:
@@ -68,12 +71,16 @@ class Holdings(Protocol):
         """The ids of all rows of a storage that is no graph, sorted."""
         ...
 
-    async def vectors(self, storage: Any, ids: Collection[str]) -> dict[str, Any]:
-        """The vectors of rows, as they are compared."""
+    async def vector_rows(self, storage: Any, ids: Collection[str]) -> dict[str, Vectored]:
+        """Rows of a vector storage in LightRAG's words, with their vectors as they are compared."""
         ...
 
     async def sizes(self) -> tuple[FileSize, ...]:
         """Tables, largest first; files are listed by the library itself."""
+        ...
+
+    async def drop_tables(self) -> None:
+        """Removes tables that are this library's alone."""
         ...
 
 
@@ -82,8 +89,11 @@ class Files:
 
     waiting_for: LibrarianError | None = None
 
+    tables = False
+
     def __init__(self, rag: LightRAG) -> None:
         self._rag = rag
+        self._places: tuple[str, int, dict[str, int]] = ("", 0, {})
 
     def close(self) -> None:
         """Nothing waits."""
@@ -133,26 +143,35 @@ class Files:
 
     async def ids(self, storage: Any) -> list[str]:
         """The ids of all rows of a storage, sorted."""
-        if hasattr(storage, "client_storage"):
+        if storage.namespace in _SAID:
             return sorted(row["__id__"] for row in (await storage.client_storage)["data"])
         return sorted(storage._data)
 
-    async def vectors(self, storage: Any, ids: Collection[str]) -> dict[str, Any]:
-        """The vectors of rows, as they are compared; what is kept beside them is rounded."""
-        held, wanted = await storage.client_storage, set(ids)
+    async def vector_rows(self, storage: Any, ids: Collection[str]) -> dict[str, Vectored]:
+        """Rows with their vectors; what is kept of a vector in the row itself is rounded."""
+        held = await storage.client_storage
+        key, count, places = self._places
+        if key != storage.namespace or count != len(held["data"]):
+            places = {row["__id__"]: at for at, row in enumerate(held["data"])}
+            self._places = (storage.namespace, len(places), places)
+        found = {id_: (held["data"][places[id_]], held["matrix"][places[id_]]) for id_ in ids}
         return {
-            row["__id__"]: held["matrix"][at]
-            for at, row in enumerate(held["data"])
-            if row["__id__"] in wanted
+            id_: ({key: row[key] for key in _SAID[storage.namespace] if key in row}, vector)
+            for id_, (row, vector) in found.items()
         }
 
     async def sizes(self) -> tuple[FileSize, ...]:
         """There are no tables."""
         return ()
 
+    async def drop_tables(self) -> None:
+        """There are none."""
+
 
 class Tables:
     """Tables of PostgreSQL, which several libraries share; those of vectors are a library's own."""
+
+    tables = True
 
     def __init__(self, rag: LightRAG, waiting: Waiting) -> None:
         self._rag = rag
@@ -225,14 +244,21 @@ class Tables:
         rows = await self._query(f"SELECT id FROM {table_of(storage)} WHERE workspace = $1")
         return sorted(row["id"] for row in rows)
 
-    async def vectors(self, storage: Any, ids: Collection[str]) -> dict[str, Any]:
-        """The vectors of rows."""
+    async def vector_rows(self, storage: Any, ids: Collection[str]) -> dict[str, Vectored]:
+        """Rows with their vectors."""
         rows = await self._query(
-            f"SELECT id, content_vector FROM {table_of(storage)} "
-            "WHERE workspace = $1 AND id = ANY($2)",
+            f"SELECT * FROM {table_of(storage)} WHERE workspace = $1 AND id = ANY($2)",
             list(ids),
         )
-        return {row["id"]: row["content_vector"] for row in rows}
+        for row in rows:
+            if storage.namespace == "relationships":
+                row["src_id"], row["tgt_id"] = row["source_id"], row["target_id"]
+            row["source_id"] = SEPARATOR.join(row.get("chunk_ids") or ())
+        said = _SAID[storage.namespace]
+        return {
+            row["id"]: ({key: row[key] for key in said}, row["content_vector"].to_numpy())
+            for row in rows
+        }
 
     async def sizes(self) -> tuple[FileSize, ...]:
         """Tables with their indexes, largest first; most of them hold other libraries, too."""
@@ -250,6 +276,11 @@ class Tables:
                 )
         return tuple(sorted(self._sizes.values(), key=lambda each: -each.bytes))
 
+    async def drop_tables(self) -> None:
+        """Removes the tables of vectors."""
+        for name in VECTORS:
+            await self._db.execute(f"DROP TABLE IF EXISTS {table_of(getattr(self._rag, name))}")
+
     @property
     def names(self) -> list[str]:
         """The tables that hold the library."""
@@ -260,6 +291,12 @@ class Tables:
         return rows
 
 
+#: Of each storage of vectors, what LightRAG keeps beside a vector.
+_SAID = {
+    "chunks": ("content", "full_doc_id", "file_path"),
+    "entities": ("content", "entity_name", "source_id", "file_path"),
+    "relationships": ("content", "src_id", "tgt_id", "source_id", "file_path"),
+}
 _SOURCES = "EXISTS (SELECT FROM unnest(chunk_ids) AS c WHERE split_part(c, '-chunk-', 1) = ANY($3))"
 #: Of each storage of vectors: what of a row is told, and which are of documents.
 _TOLD = {

@@ -155,6 +155,10 @@ class Library:
             )
         )
 
+    def move_to(self, storage: str) -> None:
+        """Says where LightRAG's data are from now on."""
+        self._write_manifest(replace(self.manifest, storage=storage))
+
     def keep_fingerprint(self, fingerprint: tuple[float, ...]) -> None:
         """Writes down what the weights of the embedder are known by."""
         self._write_manifest(replace(self.manifest, fingerprint=fingerprint))

@@ -18,14 +18,14 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue removed journal edits manifest library whereabouts backup inflight calls signals quality desk"
-    " embeddings pulls lexicon",
-    "telling evidence holdings postgres facts scope translation engine storages editing assembly"
-    " workers intake snapshot outlook",
+    "catalogue removed journal edits manifest library whereabouts backup inflight calls signals"
+    " quality desk embeddings pulls lexicon",
+    "telling evidence holdings postgres facts copying scope translation engine storages editing"
+    " assembly workers intake snapshot outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",
-    "exports views rooms reembed",
+    "exports views rooms reembed migration",
     "streams examination doors backups",
     "app",
     "registry web entrance cli remote upkeep",
