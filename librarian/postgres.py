@@ -35,6 +35,7 @@ MOST_INDEXED = 2000  # numbers of a vector; longer ones are compared one by one
 
 _LOST = re.compile(r"connection (is|was|has been) (closed|released)|pool is clos")
 _patient: ContextVar[bool] = ContextVar("patient", default=False)
+_missed: ContextVar[list[DatabaseUnavailable] | None] = ContextVar("missed", default=None)
 
 
 @contextmanager
@@ -45,6 +46,23 @@ def patient() -> Iterator[None]:
         yield
     finally:
         _patient.reset(token)
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """What nobody waited for is an error of all that was to be done inside."""
+    missed: list[DatabaseUnavailable] = []
+    token = _missed.set(missed)
+    try:
+        yield
+    except Exception as exc:
+        if missed and exc is not missed[0]:
+            raise missed[0] from exc
+        raise
+    finally:
+        _missed.reset(token)
+    if missed:
+        raise missed[0]
 
 
 def environment(database: Database, dimension: int) -> dict[str, str]:
@@ -79,6 +97,8 @@ class Waiting:
         self._run = db._run_with_retry
         self._closed = anyio.Event()
         db._run_with_retry = self.run
+        # What the pool says of lost connections, with all their frames, is said here once.
+        logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
 
     async def run(self, operation: Callable[[Any], Awaitable[T]], **options: Any) -> T:
         """Does something over a connection; what LightRAG writes is the same when written twice.
@@ -97,6 +117,8 @@ class Waiting:
                     log.warning("%s", reason)
                 self.reason = reason
                 if not _patient.get():
+                    if (missed := _missed.get()) is not None:
+                        missed.append(reason)
                     raise reason from exc
                 with anyio.move_on_after(POLL_S):
                     await self._closed.wait()

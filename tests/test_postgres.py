@@ -63,8 +63,7 @@ def told(graph: Graph) -> object:
 
 
 def answered(librarian: Librarian, question: str, documents: frozenset[str] = frozenset()) -> str:
-    stream = librarian.ask(question, "mix", documents=documents)
-    return "".join(stream)
+    return librarian.ask(question, "mix", documents=documents).answer.text
 
 
 def test_a_library_in_the_database_has_the_same_graph_as_one_in_files(

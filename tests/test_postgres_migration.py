@@ -8,18 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from librarian.app import Librarian
-from librarian.copying import Store
 from librarian.errors import WrongStorage
-from librarian.migration import ATTEMPT, KEPT, Migration, MigrationBusy, TargetNotEmpty, migrate
+from librarian.migration import ATTEMPT, KEPT, MigrationBusy, TargetNotEmpty, migrate
 from librarian.settings import Settings
 from tests.conftest import Opened, until, until_processed
 from tests.postgres_server import GIVEN, PostgresServer
