@@ -9,6 +9,7 @@ from dataclasses import replace
 from anyio import to_thread
 
 from librarian.checks import Check, Report, Severity, failure, fine, warning
+from librarian.facts import of_database
 from librarian.library import Library
 from librarian.machine import of_machine
 from librarian.models.ollama import PROMPT_TOKENS
@@ -34,8 +35,9 @@ async def doctor(library: Library, settings: Settings, backend: str, *, reloads:
     checks, missing = _of_server(server, library, settings, reloads)
     if backend != "ollama":  # nothing waits for the server
         checks = tuple(map(_softened, checks))
+    database = await of_database(library, settings)
     machine = await to_thread.run_sync(of_machine, library, settings)
-    return Report(checks=(*checks, *machine), missing=missing)
+    return Report(checks=(*checks, *database, *machine), missing=missing)
 
 
 def longest_prompt(settings: Settings, chunk_tokens: int) -> int:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from librarian.checks import Check, failure, fine, warning
 from librarian.database import Database
-from librarian.errors import DatabaseUnfit
-from librarian.postgres import CONNECT_S, connect
+from librarian.errors import DatabaseUnavailable, DatabaseUnfit, WrongStorage
+from librarian.library import Library
+from librarian.postgres import CONNECT_S, CONNECTIONS, connect
+from librarian.settings import Settings
+from librarian.whereabouts import database_of, stays
 
+VERSION, VECTOR, RIGHTS = "PostgreSQL", "pgvector", "Database rights"  # names of checks
 LEAST_VERSION = 14
 LEAST_VECTOR = (0, 5, 0)  # the first pgvector with HNSW
 
@@ -27,33 +32,36 @@ class Facts:
     used: int  #: of which are taken now, those of this program among them
 
     @property
-    def faults(self) -> dict[str, str]:
-        """What keeps a library from being kept there, by the name of its check."""
-        found: dict[str, str] = {}
+    def faults(self) -> dict[str, tuple[str, str]]:
+        """What keeps a library from being kept there, and what to do, by the name of its check."""
+        found: dict[str, tuple[str, str]] = {}
         if self.version < LEAST_VERSION:
-            found["version"] = (
-                f"It is version {self.version_text}; {LEAST_VERSION} or later is needed. Update it."
+            found[VERSION] = (
+                f"It is version {self.version_text}; {LEAST_VERSION} or later is needed.",
+                "Update the server.",
             )
         if not self.vector and not self.offered:
-            found["pgvector"] = (
-                "It has no pgvector, which searches vectors. Install it on the server: on Debian "
-                f"and Ubuntu, `apt install postgresql-{self.version}-pgvector`."
+            found[VECTOR] = (
+                "The server has no pgvector, which searches vectors.",
+                "Install it there: on Debian and Ubuntu, "
+                f"`apt install postgresql-{self.version}-pgvector`.",
             )
         elif _numbers(self.vector or self.offered) < LEAST_VECTOR:
             least = ".".join(map(str, LEAST_VECTOR))
-            found["pgvector"] = (
-                f"Its pgvector is {self.vector or self.offered}; {least} or later is needed. "
-                "Update it, then run `ALTER EXTENSION vector UPDATE` in this database."
+            found[VECTOR] = (
+                f"It is version {self.vector or self.offered}; {least} or later is needed.",
+                "Update it, then run `ALTER EXTENSION vector UPDATE` in this database.",
             )
         elif not self.vector and not self.may_extend:
-            found["pgvector"] = (
-                "pgvector is not in this database yet, and this user may not put it there. Have an "
-                "administrator run `CREATE EXTENSION vector` in it once."
+            found[VECTOR] = (
+                "It is not in this database yet, and this user may not put it there.",
+                "Have an administrator run `CREATE EXTENSION vector` in this database once.",
             )
         if not self.may_create:
-            found["rights"] = (
-                "This user may not make tables there. Have an administrator run `GRANT CREATE, "
-                "USAGE ON SCHEMA public TO` this user, or make this user the database's owner."
+            found[RIGHTS] = (
+                "This user may not make tables in the database.",
+                "Have an administrator run `GRANT CREATE, USAGE ON SCHEMA public TO` this user, or "
+                "make this user the owner of the database.",
             )
         return found
 
@@ -79,7 +87,7 @@ async def facts(database: Database) -> Facts:
     """What there is to know about a server.
 
     Raises:
-        DatabaseUnavailable: it does not answer within five seconds.
+        DatabaseUnavailable: it does not answer within four seconds.
         DatabaseUnfit: it is something else, or a file that the URL names cannot be used.
     """
     connection = await connect(database)
@@ -96,10 +104,55 @@ async def examine(database: Database) -> None:
         DatabaseUnavailable: it does not answer.
         DatabaseUnfit: it lacks something; what, and what to do.
     """
-    found = (await facts(database)).faults
-    if found:
-        raise DatabaseUnfit(f"PostgreSQL at {database}: {next(iter(found.values()))}")
+    for name, (message, remedy) in (await facts(database)).faults.items():
+        raise DatabaseUnfit(f"{name} at {database}: {message} {remedy}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(each) for each in re.findall(r"\d+", version)[:3])
+
+
+async def of_database(library: Library, settings: Settings) -> tuple[Check, ...]:
+    """What the doctor looks at in the database; nothing where a library has none."""
+    try:
+        database = database_of(library, settings) or settings.database
+    except WrongStorage as exc:
+        return (failure(VERSION, "LIBRARIAN_DATABASE_URL is not set.", exc.detail),)
+    if database is None:
+        return ()
+    try:
+        found = await facts(database)
+    except DatabaseUnavailable as exc:
+        return (
+            failure(VERSION, exc.detail, " ".join((DatabaseUnavailable.__doc__ or "").split())),
+        )
+    except DatabaseUnfit as exc:
+        return (failure(VERSION, f"{database} cannot be used.", exc.detail),)
+    seen = {
+        VERSION: f"{database} answers; version {found.version_text}.",
+        VECTOR: f"Version {found.vector}."
+        if found.vector
+        else f"Version {found.offered} is put into the database when a library is begun there.",
+        RIGHTS: "This user may make tables.",
+    }
+    checks = [
+        failure(name, *found.faults[name]) if name in found.faults else fine(name, text)
+        for name, text in seen.items()
+    ]
+    checks.append(_connections(found))
+    if kept := stays(library, settings):
+        checks.append(warning("Storage", "This library is in files.", kept))
+    return tuple(checks)
+
+
+def _connections(found: Facts) -> Check:
+    title, free = "Database connections", found.most - found.used
+    message = f"{found.used} of {found.most} are taken; this program takes up to {CONNECTIONS}."
+    if free >= CONNECTIONS:
+        return fine(title, message)
+    return warning(
+        title,
+        message,
+        "Close other programs that use the server, or raise its max_connections: work waits for a "
+        "free one.",
+    )

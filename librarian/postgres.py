@@ -30,7 +30,7 @@ CLASSES = {
 }
 CONNECTIONS = 12  # of one dashboard; a server allows 100 by default, for all of its clients
 POLL_S = 2.0
-CONNECT_S = 5.0
+CONNECT_S = 4.0  # the doctor has ten seconds for all that it looks at
 MOST_INDEXED = 2000  # numbers of a vector; longer ones are compared one by one
 
 _LOST = re.compile(r"connection (is|was|has been) (closed|released)|pool is clos")
@@ -180,7 +180,7 @@ def let_go(db: Any) -> None:
 
 
 async def connect(database: Database) -> asyncpg.Connection:
-    """A connection of its own, within five seconds.
+    """A connection of its own, within four seconds.
 
     Raises:
         DatabaseUnavailable: there is none.

@@ -6,20 +6,37 @@ A real server, out of a wheel; or the one that LIBRARIAN_TEST_DATABASE_URL names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from librarian.app import Librarian
+from librarian.checks import Check, Severity
+from librarian.database import parse
 from librarian.documents import Status
-from librarian.errors import WrongStorage
+from librarian.errors import DatabaseUnfit, SettingsError, WrongStorage
+from librarian.facts import Facts, of_database
 from librarian.knowledge import Graph
+from librarian.library import Library
 from librarian.mending import Rename
+from librarian.postgres import connect
 from librarian.settings import Settings
 from tests.conftest import Opened, until, until_processed, view_of
 from tests.postgres_server import GIVEN, PostgresServer
 from tests.test_app import ENGINE_EN, MUSIC_RU, SOMERVILLE_EN
 
+SOUND = Facts(
+    version=16,
+    version_text="16.2",
+    vector="0.8.0",
+    offered="0.8.0",
+    may_extend=True,
+    may_create=True,
+    most=97,
+    used=3,
+)
 Kept = Callable[[str], Settings]
 
 
@@ -184,3 +201,112 @@ def test_tables_stand_in_place_of_files_and_in_the_success_table(
     rows = {row.name: row.value for row in librarian.verify()}
     assert int(rows["lightrag_graph_nodes + lightrag_graph_edges"].split()[0]) > 0
     assert librarian.snapshot().count(Status.PROCESSED) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "words"),
+    [
+        ({"version": 13, "version_text": "13.9"}, "PostgreSQL", "Update the server"),
+        ({"vector": "", "offered": ""}, "pgvector", "apt install postgresql-16-pgvector"),
+        ({"vector": "0.4.4"}, "pgvector", "ALTER EXTENSION vector UPDATE"),
+        ({"vector": "", "may_extend": False}, "pgvector", "CREATE EXTENSION vector"),
+        ({"may_create": False}, "Database rights", "GRANT CREATE"),
+    ],
+)
+def test_each_fault_of_a_server_says_what_to_do(
+    change: dict[str, object], name: str, words: str
+) -> None:
+    assert replace(SOUND, **change).faults.keys() == {name}  # type: ignore[arg-type]
+    assert words in replace(SOUND, **change).faults[name][1]  # type: ignore[arg-type]
+    assert not SOUND.faults
+
+
+def checks_of(settings: Settings) -> dict[str, Check]:
+    library = Library.open(settings.home)
+    try:
+        with start_blocking_portal() as portal:
+            return {c.name: c for c in portal.call(of_database, library, settings)}
+    finally:
+        library.close()
+
+
+def test_the_doctor_looks_at_the_server(kept: Kept, tmp_path: Path, url: str) -> None:
+    checks = checks_of(kept("home"))
+    assert {each.severity for each in checks.values()} == {Severity.OK}
+    assert checks.keys() == {"PostgreSQL", "pgvector", "Database rights", "Database connections"}
+    assert not checks_of(settings_of(tmp_path / "other"))
+    wrong = url.replace(parse(url).password, "not-it")
+    refused = checks_of(settings_of(tmp_path / "refused", wrong))["PostgreSQL"]
+    assert refused.severity is Severity.FAIL
+    assert "LIBRARIAN_DATABASE_URL" in refused.message
+    assert "not-it" not in refused.message + refused.remedy
+    nobody = checks_of(settings_of(tmp_path / "nobody", "postgresql://a:secret@127.0.0.1:9/b"))
+    assert nobody["PostgreSQL"].severity is Severity.FAIL
+    assert "secret" not in repr(nobody)
+
+
+def test_a_user_without_rights_is_told_what_an_administrator_has_to_do(
+    url: str, tmp_path: Path
+) -> None:
+    async def prepare() -> None:
+        connection = await connect(parse(url))
+        for command in (
+            "DROP DATABASE IF EXISTS bare",
+            "DROP ROLE IF EXISTS guest",
+            "CREATE DATABASE bare",
+            "CREATE ROLE guest LOGIN PASSWORD 'guest'",
+        ):
+            await connection.execute(command)
+        await connection.close()
+
+    with start_blocking_portal() as portal:
+        portal.call(prepare)
+    server = url.partition("@")[2].rpartition("/")[0]
+    guest = settings_of(tmp_path / "home", f"postgresql://guest:guest@{server}/bare")
+    checks = checks_of(guest)
+    assert checks["pgvector"].severity is Severity.FAIL
+    assert "CREATE EXTENSION vector" in checks["pgvector"].remedy
+    assert checks["Database rights"].severity is Severity.FAIL
+    librarian = Librarian.open(guest)
+    try:
+        with pytest.raises(DatabaseUnfit, match="CREATE EXTENSION vector"):
+            librarian.wait_ready()
+    finally:
+        librarian.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://host/base",
+        "postgresql://user:hidden@/base",
+        "mysql://user:hidden@host/base",
+        "postgresql://user:hidden@host",
+        "postgresql://user:hidden@host:port/base",
+        "postgresql://user:hidden@host/base?sslmode=maybe",
+        "postgresql://user:hidden@host/base?options=-csearch_path",
+        "postgresql://user:hidden@[host/base",
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="LIBRARIAN_DATABASE_URL") as refused:
+        parse(url)
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_url_is_read_with_all_its_parts_and_shown_without_its_password() -> None:
+    found = parse(
+        "postgres://a%40b:p%2Fw@[::1]:6543/my%20base?sslmode=verify-ca&sslrootcert=/c.pem"
+    )
+    assert (found.user, found.password, found.host, found.port) == ("a@b", "p/w", "::1", 6543)
+    assert (found.name, found.ssl, found.files) == (
+        "my base",
+        "verify-ca",
+        {"sslrootcert": "/c.pem"},
+    )
+    assert str(found) == "a%40b@[::1]:6543/my%20base"
+    assert "se/cret" not in repr(
+        Settings.from_env({"LIBRARIAN_DATABASE_URL": "postgres://a:se%2Fcret@h/b"})
+    )
+    socket = parse("postgresql://me@/base?host=/run/postgresql")
+    assert (socket.host, socket.port, socket.password) == ("/run/postgresql", 5432, "")
