@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from librarian.errors import SettingsError
 
@@ -13,7 +12,6 @@ PORT = 5432
 FORM = "postgresql://user:password@host:5432/database"
 SSL_MODES = ("disable", "require", "verify-ca", "verify-full")
 SSL_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +24,12 @@ class Database:
     password: str = field(repr=False)
     name: str
     ssl: str = ""  #: one of `SSL_MODES`; empty for plain
-    files: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: of `SSL_FILES`
+    files: Mapping[str, str] = field(default_factory=dict)  #: of `SSL_FILES`
 
     def __str__(self) -> str:
         """How it may be shown: without the password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{quote(self.user)}@{host}:{self.port}/{quote(self.name)}"
+        return f"{host}:{self.port}/{self.name} (user {self.user})"
 
 
 def parse(url: str) -> Database:

@@ -79,8 +79,12 @@ class Holdings(Protocol):
         """Tables, largest first; files are listed by the library itself."""
         ...
 
-    async def drop_tables(self) -> None:
-        """Removes tables that are this library's alone."""
+    async def adopt(self, workspace: str) -> None:
+        """Copies all rows of another workspace but its vectors."""
+        ...
+
+    async def drop(self, workspace: str) -> None:
+        """Removes all of a workspace, tables that are its own among it."""
         ...
 
 
@@ -164,8 +168,11 @@ class Files:
         """There are no tables."""
         return ()
 
-    async def drop_tables(self) -> None:
-        """There are none."""
+    async def adopt(self, workspace: str) -> None:
+        """Files are copied as files, before they are opened."""
+
+    async def drop(self, workspace: str) -> None:
+        """Files are deleted as files."""
 
 
 class Tables:
@@ -276,10 +283,40 @@ class Tables:
                 )
         return tuple(sorted(self._sizes.values(), key=lambda each: -each.bytes))
 
-    async def drop_tables(self) -> None:
-        """Removes the tables of vectors."""
-        for name in VECTORS:
-            await self._db.execute(f"DROP TABLE IF EXISTS {table_of(getattr(self._rag, name))}")
+    async def adopt(self, workspace: str) -> None:
+        """Copies all rows of another workspace but its vectors, inside the server."""
+        for table in self._shared:
+            rows = await self._db.query(
+                "SELECT attname AS name FROM pg_attribute WHERE attrelid = to_regclass($1) "
+                "AND attnum > 0 AND NOT attisdropped AND attname <> 'workspace'",
+                [table],
+                multirows=True,
+            )
+            columns = ", ".join(f'"{row["name"]}"' for row in rows)
+            await self._db.execute(
+                f"INSERT INTO {table} (workspace, {columns}) SELECT $1, {columns} FROM {table} "
+                "WHERE workspace = $2 ON CONFLICT DO NOTHING",
+                {"to": self._workspace, "from": workspace},
+            )
+
+    async def drop(self, workspace: str) -> None:
+        """Removes all of a workspace, its tables of vectors among it."""
+        for table in reversed(self._shared):  # edges before nodes
+            await self._db.execute(
+                f"DELETE FROM {table} WHERE workspace = $1", {"workspace": workspace}
+            )
+        rows = await self._db.query(
+            "SELECT tablename AS name FROM pg_tables WHERE schemaname = ANY(current_schemas(false))"
+            " AND tablename LIKE $1",
+            [f"lightrag\\_vdb\\_%\\_{workspace.replace('_', chr(92) + '_')}\\_%d"],
+            multirows=True,
+        )
+        for row in rows:
+            await self._db.execute(f'DROP TABLE IF EXISTS "{row["name"]}"')
+
+    @property
+    def _shared(self) -> list[str]:
+        return [*GRAPH, *(table_of(getattr(self._rag, name)) for name in KEYED)]
 
     @property
     def names(self) -> list[str]:
@@ -312,6 +349,18 @@ def table_of(storage: Any) -> str:
 
     own = getattr(storage, "table_name", None)
     return str(own or namespace_to_table_name(storage.namespace)).lower()
+
+
+async def sweep(library: Library, holdings: Holdings) -> None:
+    """Removes from a database what an attempt at new vectors has left there.
+
+    Raises:
+        DatabaseUnavailable: the next opening tries again.
+    """
+    if library.manifest.storage == "postgres" and (unused := library.unused()):
+        for workspace in unused:
+            await holdings.drop(workspace)
+        library.end_attempt()
 
 
 async def sizes_of(

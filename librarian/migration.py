@@ -226,8 +226,7 @@ class Migration:
         else:
             try:
                 async with self._store(database) as store:
-                    await store.drop()
-                    await store.holdings.drop_tables()
+                    await store.holdings.drop(library.manifest.workspace)
             except DatabaseUnavailable as exc:  # the next `migrate` deletes them
                 log.warning("What was copied is still in the database: %s", exc)
                 return kept

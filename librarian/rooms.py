@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from anyio import to_thread
 
 from librarian.answers import Answers
 from librarian.assembly import open_engine
-from librarian.backup import gather
 from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
 from librarian.documents import Document, Status
+from librarian.dumping import gathered
 from librarian.engine import Engine
 from librarian.errors import (
     DatabaseUnavailable,
@@ -30,7 +29,7 @@ from librarian.errors import (
 )
 from librarian.evidence import Retrieval
 from librarian.health import LEAST_FREE_BYTES, PACKAGES, Evidence, throughput, verdict
-from librarian.holdings import sizes_of
+from librarian.holdings import sizes_of, sweep
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
 from librarian.language import language_of
@@ -155,11 +154,10 @@ class Rooms:
         Raises:
             LibrarianError: it could not be done; the reason.
         """
-        collect = partial(gather, self.library, parts)
         if self.engine is None:  # nobody writes
-            return await to_thread.run_sync(collect)
+            return await gathered(self.library, self.settings, parts)
         async with self.engine.editing.still():
-            await to_thread.run_sync(collect)
+            await gathered(self.library, self.settings, parts)
 
     async def forget_answers_about(self, chunk: str) -> None:
         """Empties LightRAG's cache of what the model said about a chunk, by the chunk's id."""
@@ -223,6 +221,7 @@ class Rooms:
             database=database_of(self.library, self.settings),
             edits=self.library.edits,
         ) as engine:
+            await sweep(self.library, engine.holdings)
             await engine.editing.settle()
             self.engine = engine
             self.answers = Answers(engine, calls, time.monotonic, self._named)

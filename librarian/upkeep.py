@@ -137,8 +137,10 @@ class Gauge:
 def backup(settings: Settings, arguments: Namespace) -> int:
     """Writes all of a library into one file, through the dashboard where one has it open."""
     from librarian.backup import gather, gathering, pack
+    from librarian.dumping import dump
     from librarian.library import Library, owner_of
     from librarian.remote import open_desk
+    from librarian.whereabouts import database_of
 
     target = arguments.file.absolute()
     if target.exists() and not arguments.replace:
@@ -157,6 +159,8 @@ def backup(settings: Settings, arguments: Namespace) -> int:
         try:
             with gathering(library) as parts:
                 gather(library, parts)
+                if database_of(library, settings):
+                    dump(settings, library.manifest, parts)
                 made = asdict(pack(parts, target, Bytes(quiet=arguments.json)))
         finally:
             library.close()

@@ -25,7 +25,7 @@ LAYERS = (
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",
-    "exports views rooms reembed migration",
+    "exports views rooms reembed migration dumping",
     "streams examination doors backups",
     "app",
     "registry web entrance cli remote upkeep",

@@ -5,7 +5,7 @@ A real server, out of a wheel; or the one that LIBRARIAN_TEST_DATABASE_URL names
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +13,24 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from librarian.app import Librarian
+from librarian.backup import restore
 from librarian.checks import Check, Severity
 from librarian.database import parse
 from librarian.documents import Status
-from librarian.errors import DatabaseUnfit, SettingsError, WrongStorage
+from librarian.errors import (
+    DatabaseUnfit,
+    LibrarianError,
+    SettingsError,
+    WrongStorage,
+)
 from librarian.facts import Facts, of_database
 from librarian.knowledge import Graph
-from librarian.library import Library
+from librarian.library import ATTEMPT, Library
 from librarian.mending import Rename
+from librarian.models.offline import OfflineModel
+from librarian.models.protocol import Vectors
 from librarian.postgres import connect
+from librarian.reembed import re_embed
 from librarian.settings import Settings
 from tests.conftest import Opened, until, until_processed, view_of
 from tests.postgres_server import GIVEN, PostgresServer
@@ -304,9 +313,74 @@ def test_a_url_is_read_with_all_its_parts_and_shown_without_its_password() -> No
         "verify-ca",
         {"sslrootcert": "/c.pem"},
     )
-    assert str(found) == "a%40b@[::1]:6543/my%20base"
+    assert str(found) == "[::1]:6543/my base (user a@b)"
     assert "se/cret" not in repr(
         Settings.from_env({"LIBRARIAN_DATABASE_URL": "postgres://a:se%2Fcret@h/b"})
     )
     socket = parse("postgresql://me@/base?host=/run/postgresql")
     assert (socket.host, socket.port, socket.password) == ("/run/postgresql", 5432, "")
+
+
+def tables_of(url: str, like: str) -> set[str]:
+    async def read() -> set[str]:
+        connection = await connect(parse(url))
+        sql = "SELECT tablename FROM pg_tables WHERE tablename LIKE $1"
+        rows = await connection.fetch(sql, like)
+        await connection.close()
+        return {row["tablename"] for row in rows}
+
+    with start_blocking_portal() as portal:
+        return portal.call(read)
+
+
+def test_vectors_are_made_anew_in_the_database_and_the_old_ones_go(
+    kept: Kept, opened: Opened, url: str
+) -> None:
+    settings = kept("home")
+    librarian = filled(opened(settings))
+    before, old = told(librarian.graph()), librarian._library.manifest.workspace
+    librarian.close()
+    report = re_embed(settings, lambda _: None, OfflineModel(dimension=128))
+    assert (report.dimension, report.entities) == (128, len(before[0]))  # type: ignore[index]
+    again = Librarian.open(settings, model=OfflineModel(dimension=128))
+    try:
+        again.wait_ready()
+        new = again._library.manifest.workspace
+        assert told(again.graph()) == before
+        assert "Babbage" in answered(again, "Who designed the Analytical Engine?")
+        assert not (settings.home / ATTEMPT).exists()
+    finally:
+        again.close()
+    assert tables_of(url, f"lightrag_vdb_entity_{new}%") == {f"lightrag_vdb_entity_{new}_128d"}
+    assert not tables_of(url, f"%{old}%")
+
+
+def test_new_vectors_that_fail_leave_the_library_as_it_was(
+    kept: Kept, opened: Opened, url: str
+) -> None:
+    class Failing(OfflineModel):
+        async def embed(self, texts: Sequence[str]) -> Vectors:
+            raise RuntimeError("It cannot.")
+
+    settings = kept("home")
+    librarian = filled(opened(settings))
+    graph, tables = told(librarian.graph()), tables_of(url, "lightrag_vdb_%")
+    librarian.close()
+    with pytest.raises(LibrarianError):
+        re_embed(settings, lambda _: None, Failing(dimension=64))
+    assert tables_of(url, "lightrag_vdb_%") == tables
+    again = opened(settings)
+    assert told(again.graph()) == graph
+
+
+def test_a_backup_of_a_library_in_the_database_is_whole_and_opens_without_it(
+    kept: Kept, opened: Opened, tmp_path: Path
+) -> None:
+    librarian = filled(opened(kept("home")))
+    graph = told(librarian.graph())
+    made = librarian.backups.make(tmp_path / "kept.zip")
+    librarian.close()
+    restore(Path(made.path), tmp_path / "restored")
+    again = opened(settings_of(tmp_path / "restored"))
+    assert told(again.graph()) == graph
+    assert "Babbage" in answered(again, "Who designed the Analytical Engine?")
