@@ -95,7 +95,7 @@ async def open_engine(
     finally:
         logging.getLogger("lightrag").removeHandler(ear)
         with anyio.CancelScope(shield=True):
-            holdings.close()
+            await holdings.close()
             await editing.close()
             await _shut(rag, calls, holdings)
 
@@ -122,7 +122,7 @@ async def open_storages(
         yield Store(rag, holdings)
     finally:
         with anyio.CancelScope(shield=True):
-            holdings.close()
+            await holdings.close()
             calls.close()
             await rag.embedding_func.func.shutdown(graceful=False)
             for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):

@@ -45,7 +45,7 @@ class Holdings(Protocol):
         """What the work waits for, where the storages are out of reach."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing waits from now on."""
         ...
 
@@ -99,7 +99,7 @@ class Files:
         self._rag = rag
         self._places: tuple[str, int, dict[str, int]] = ("", 0, {})
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing waits."""
 
     def end(self) -> None:
@@ -193,9 +193,9 @@ class Tables:
         """What the work waits for, while the server is away."""
         return self._waiting.reason
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing waits from now on."""
-        self._waiting.close()
+        await self._waiting.close()
 
     def end(self) -> None:
         """Lets go of the server where LightRAG could not."""

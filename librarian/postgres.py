@@ -33,7 +33,8 @@ POLL_S = 2.0
 CONNECT_S = 4.0  # the doctor has ten seconds for all that it looks at
 MOST_INDEXED = 2000  # numbers of a vector; longer ones are compared one by one
 
-_LOST = re.compile(r"connection (is|was|has been) (closed|released)|pool is clos")
+_LOST = re.compile(r"connection (is|was) closed|pool is clos")
+_TAKEN = "released back to the pool"
 _patient: ContextVar[bool] = ContextVar("patient", default=False)
 _missed: ContextVar[list[DatabaseUnavailable] | None] = ContextVar("missed", default=None)
 
@@ -89,18 +90,24 @@ def environment(database: Database, dimension: int) -> dict[str, str]:
 
 
 class Waiting:
-    """Has everything that LightRAG does in the database wait while the server is away."""
+    """Has everything that LightRAG does in the database wait while the server is away.
+
+    Connections are kept between two uses. The pool would clean each by a question of its own, which
+    is half of all questions, and LightRAG leaves nothing behind that had to be cleaned.
+    """
 
     def __init__(self, db: Any, database: Database) -> None:
         self.reason: DatabaseUnavailable | None = None  #: what the work waits for
         self._database = database
-        self._run = db._run_with_retry
+        self._pool = db.pool
+        self._slots = anyio.Semaphore(CONNECTIONS, fast_acquire=True)
+        self._idle: list[Any] = []
         self._closed = anyio.Event()
         db._run_with_retry = self.run
         # What the pool says of lost connections, with all their frames, is said here once.
         logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
 
-    async def run(self, operation: Callable[[Any], Awaitable[T]], **options: Any) -> T:
+    async def run(self, operation: Callable[[Any], Awaitable[T]], **_: object) -> T:
         """Does something over a connection; what LightRAG writes is the same when written twice.
 
         Raises:
@@ -108,7 +115,9 @@ class Waiting:
         """
         while True:
             try:
-                result: T = await self._run(operation, **options)
+                result = await self._once(operation)
+            except _Stale:
+                continue
             except Exception as exc:
                 reason = away(exc, self._database)
                 if reason is None:
@@ -130,9 +139,34 @@ class Waiting:
                 self.reason = None
                 return result
 
-    def close(self) -> None:
-        """Nothing waits from now on."""
+    async def close(self) -> None:
+        """Nothing waits from now on, and no connection is kept."""
         self._closed.set()
+        while self._idle:
+            await self._pool.release(self._idle.pop())
+
+    async def _once(self, operation: Callable[[Any], Awaitable[T]]) -> T:
+        async with self._slots:
+            kept = bool(self._idle)
+            connection = self._idle.pop() if kept else await self._pool.acquire()
+            try:
+                result = await operation(connection)
+            except BaseException as exc:
+                # The pool takes back a connection that breaks while it is kept.
+                stale = kept and bool(_TAKEN in str(exc) or away(exc, self._database))
+                await self._pool.release(connection)
+                if stale:
+                    raise _Stale from exc  # it broke while nobody used it; a new one may not
+                raise
+            if self._closed.is_set():
+                await self._pool.release(connection)
+            else:
+                self._idle.append(connection)
+            return result
+
+
+class _Stale(Exception):
+    """A connection that was kept is none any more."""
 
 
 def away(exc: BaseException, database: Database) -> DatabaseUnavailable | None:
