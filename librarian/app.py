@@ -53,7 +53,7 @@ class Librarian:
         self._logbook = Logbook(library.log)
         self.portal = self._portal = Portal()  #: the way to the loop, for routes that await
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
-        self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
+        self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_hosts))
         self._views = GraphViews(library.home / "pictures")
         self.uploads = Uploads(library.home / "incoming")
         self.uploads.sweep()

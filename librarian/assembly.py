@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -25,12 +24,11 @@ from librarian.editing import Editing
 from librarian.edits import Edits
 from librarian.embeddings import Embeddings
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
-from librarian.errors import DocumentPaused, EngineError
-from librarian.facts import examine
-from librarian.holdings import Files, Holdings, Tables
+from librarian.errors import DocumentPaused
+from librarian.holdings import Holdings
 from librarian.lexicon import Lexicon
 from librarian.models.protocol import ModelCard, NoModel
-from librarian.postgres import CLASSES, Waiting, away, client, environment, let_go
+from librarian.opening import forget_shared, import_lightrag, opened
 from librarian.settings import Settings
 from librarian.signals import Ear, Heard, attend
 from librarian.tokens import PieceTokenizer
@@ -48,6 +46,8 @@ RECORDS = 50
 ENTITIES = 25
 OFFLINE_EVIDENCE = 30_000  # tokens
 
+Borders = Callable[[str], Sequence[int]]
+
 
 @asynccontextmanager
 async def open_engine(
@@ -59,13 +59,15 @@ async def open_engine(
     calls: Calls,
     heard: Heard,
     database: Database | None = None,
+    borders: Borders = lambda _: (),
     edits: Edits | None = None,
     reached: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Engine]:
     """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
 
-    With a `database`, its storages are there, and the folder stays empty. A person's edits are
-    written down in `edits`; `reached` hears of each step of making one.
+    With a `database`, its storages are there, and the folder stays empty. `borders` says of a text
+    where its chunks begin, where a fresh cut is not to say it. A person's edits are written down in
+    `edits`; `reached` hears of each step of making one.
 
     Raises:
         EmbeddingMismatch: the vectors there have another dimension.
@@ -73,13 +75,15 @@ async def open_engine(
         DatabaseUnavailable: the server is away.
         DatabaseUnfit: it lacks something.
     """
-    await to_thread.run_sync(_import_lightrag)
+    await to_thread.run_sync(import_lightrag)
     _spare_collector()
     desk = Desk(calls, settings.language, settings.gleaning)
     embeddings = Embeddings(calls, settings.embed_batch)
-    build = partial(_build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings)
+    build = partial(
+        _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings, borders
+    )
     asyncio.get_running_loop().set_exception_handler(_without_paused)
-    rag, holdings = await _opened(build, database, calls.model.card.dimension)
+    rag, holdings = await opened(build, database, calls.model.card.dimension)
     _lock_lightly(rag)
     _forget_makeshifts(rag.llm_response_cache, desk)
     attend(rag.chunks_vdb, "chunks", heard, embeddings.soon)
@@ -113,11 +117,13 @@ async def open_storages(
 
     Two may be open at once; `forget_shared` ends what they share.
     """
-    await to_thread.run_sync(_import_lightrag)
+    await to_thread.run_sync(import_lightrag)
     calls = Calls(NoModel(card), limit=1)
     desk, embeddings = Desk(calls, "", 0), Embeddings(calls, settings.embed_batch)
-    build = partial(_build, directory, workspace, settings, 1200, calls, desk, embeddings)
-    rag, holdings = await _opened(build, database, card.dimension)
+    build = partial(
+        _build, directory, workspace, settings, 1200, calls, desk, embeddings, lambda _: ()
+    )
+    rag, holdings = await opened(build, database, card.dimension)
     try:
         yield Store(rag, holdings)
     finally:
@@ -129,38 +135,6 @@ async def open_storages(
                 await storage.drop_pending_index_ops()
             await rag.finalize_storages()
             holdings.end()
-
-
-def forget_shared() -> None:
-    """Ends what LightRAG's instances of this process have in common."""
-    from lightrag.kg.shared_storage import finalize_share_data
-
-    finalize_share_data()
-
-
-async def _opened(
-    build: Callable[..., LightRAG], database: Database | None, dimension: int
-) -> tuple[LightRAG, Holdings]:
-    """LightRAG with its storages open, and what tells of them."""
-    if database is None:
-        rag = await to_thread.run_sync(build)
-        with translated():
-            await rag.initialize_storages()
-        return rag, Files(rag)
-    await examine(database)
-    others = client()
-    try:
-        with _environment(environment(database, dimension)), translated():
-            rag = await to_thread.run_sync(partial(build, CLASSES))
-            await rag.initialize_storages()
-    except BaseException as exc:
-        if (left := client()) is not others:
-            let_go(left)
-        cause = exc.__cause__ if isinstance(exc, EngineError) else exc
-        if cause is not None and (reason := away(cause, database)):
-            raise reason from exc
-        raise
-    return rag, Tables(rag, Waiting(rag.doc_status.db, database))
 
 
 async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
@@ -221,30 +195,6 @@ def _forget_makeshifts(cache: Any, desk: Desk) -> None:
     cache.upsert = kept
 
 
-@contextmanager
-def _environment(given: Mapping[str, str]) -> Iterator[None]:
-    """What LightRAG reads of the environment while it is opened; afterwards all is as it was."""
-    before = dict(os.environ)
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
-
-
-def _import_lightrag() -> None:
-    """Imports LightRAG without letting a stray `.env` change this process's environment."""
-    with _environment({}):
-        import lightrag
-        import lightrag.kg.shared_storage
-        import lightrag.utils  # noqa: F401
-    for handler in list(logging.getLogger("lightrag").handlers):
-        if type(handler).__name__ == "SafeStreamHandler":
-            logging.getLogger("lightrag").removeHandler(handler)
-
-
 def _build(
     directory: Path,
     workspace: str,
@@ -253,6 +203,7 @@ def _build(
     calls: Calls,
     desk: Desk,
     embeddings: Embeddings,
+    borders: Borders,
     storages: Mapping[str, str] = MappingProxyType({}),
 ) -> LightRAG:
     from lightrag import LightRAG
@@ -262,7 +213,7 @@ def _build(
     room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
     # What a question is answered from; most of it is for passages. The offline model has no limit.
     evidence = OFFLINE_EVIDENCE if calls.model.card.backend == "offline" else room - 1500
-    at_once = settings.llm_max_async + 1
+    at_once = (settings.llm_max_async + 1) * len(settings.ollama_hosts)
     extract, ask = _closures(desk)
 
     async def embed(texts: list[str], context: str = "", **_: object) -> Any:
@@ -272,7 +223,9 @@ def _build(
         _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
     ) -> list[dict[str, Any]]:
         chunks = await to_thread.run_sync(
-            lambda: chunks_of(content, limit=chunk_tokens, count=tokenizer.count)
+            lambda: chunks_of(
+                content, limit=chunk_tokens, count=tokenizer.count, borders=borders(content)
+            )
         )
         desk.lay_out(content, chunks)
         return [

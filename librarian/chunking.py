@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 # What a chunk costs, against the price of a place, decides between few chunks and chunks that stay
 # as they are after an edit. With these, a book of 2 MB has 495 chunks, 9 % more than windows of
@@ -48,17 +49,30 @@ class _Piece:
     rank: float  # how bad it is to cut before this piece: 0 a heading, 1 the middle of a word
 
 
-def chunks_of(text: str, *, limit: int, count: Count) -> tuple[Chunk, ...]:
+def chunks_of(
+    text: str, *, limit: int, count: Count, borders: Sequence[int] = ()
+) -> tuple[Chunk, ...]:
     """The chunks of a document, none above `limit` tokens; together they hold all of its text.
 
-    The same text always gives the same chunks. Surrounding white space is left out.
+    The same text always gives the same chunks, or those that begin at the `borders`, in characters,
+    where there are such and they keep the limit. Surrounding white space is left out.
     """
+    if borders:
+        places = sorted({0, *borders, len(text)})
+        given = _stripped(text, pairwise(places), count)
+        if places[-1] == len(text) and all(chunk.tokens <= limit for chunk in given):
+            return given
     pieces = _pieces(text, limit, count)
     if not pieces:
         return ()
+    cuts = _cuts(text, pieces, limit)
+    spans = ((pieces[first].start, pieces[last].end) for first, last in cuts)
+    return _stripped(text, spans, count)
+
+
+def _stripped(text: str, spans: Iterable[tuple[int, int]], count: Count) -> tuple[Chunk, ...]:
     found = []
-    for first, last in _cuts(text, pieces, limit):
-        start, end = pieces[first].start, pieces[last].end
+    for start, end in spans:
         body = text[start:end]
         stripped = body.strip()
         if stripped:

@@ -12,7 +12,7 @@ from librarian.checks import Check, Report, Severity, failure, fine, warning
 from librarian.facts import of_database
 from librarian.library import Library
 from librarian.machine import of_machine
-from librarian.models.ollama import PROMPT_TOKENS
+from librarian.models.ollama import PROMPT_TOKENS, builds_at, tagged
 from librarian.models.servers import Server, Shown, survey
 from librarian.settings import Settings
 
@@ -31,8 +31,7 @@ async def doctor(library: Library, settings: Settings, backend: str, *, reloads:
 
     `reloads` is how often a call found its model not in memory.
     """
-    server = await survey(settings.ollama_host, (settings.llm_model, settings.embed_model))
-    checks, missing = _of_server(server, library, settings, reloads)
+    checks, missing = await _of_hosts(library, settings, reloads)
     if backend != "ollama":  # nothing waits for the server
         checks = tuple(map(_softened, checks))
     database = await of_database(library, settings)
@@ -54,6 +53,39 @@ def _softened(check: Check) -> Check:
 
 
 # --- the server ------------------------------------------------------------------------------
+
+
+async def _of_hosts(
+    library: Library, settings: Settings, reloads: int
+) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """One after the other; with several, each check says of which it is."""
+    names = (settings.llm_model, settings.embed_model)
+    checks: list[Check] = []
+    missing: list[str] = []
+    for host in settings.ollama_hosts:
+        server = await survey(host, names)
+        found, lacks = _of_server(server, library, replace(settings, ollama_host=host), reloads)
+        if settings.more_hosts:
+            found = tuple(replace(each, name=f"{each.name}, {host}") for each in found)
+        checks += found
+        missing += lacks
+    if settings.more_hosts:
+        checks += [await _alike(name, settings.ollama_hosts) for name in dict.fromkeys(names)]
+    return tuple(checks), tuple(dict.fromkeys(missing))
+
+
+async def _alike(name: str, hosts: tuple[str, ...]) -> Check:
+    found = {host: (await builds_at(host) or {}).get(tagged(name), "") for host in hosts}
+    title, there = f"The same {name} everywhere", {host: d for host, d in found.items() if d}
+    if len(set(there.values())) <= 1:
+        return fine(title, f"{len(there)} of {len(hosts)} hosts have it, the same build.")
+    first = next(iter(there))
+    others = ", ".join(host for host in there if there[host] != there[first])
+    return failure(
+        title,
+        f"{others}: another build than at {first}, so it gets no calls.",
+        f"Run `ollama pull {name}` at each of them.",
+    )
 
 
 def _of_server(

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from librarian.chunking import Chunk, chunks_of
+from librarian.borders import chunks_in
+from librarian.chunking import Chunk
 from librarian.conversion import page_at
 from librarian.desk import subject_of
 from librarian.documents import Document, Version
@@ -16,7 +17,6 @@ from librarian.journal import Kept, Spent
 from librarian.knowledge import Graph
 from librarian.library import Library
 from librarian.quality import Alarm, Reading, reading_of
-from librarian.tokens import PieceTokenizer
 
 KEPT = 4  # dossiers of some MB each
 LISTED = 6  # answers about a chunk
@@ -90,9 +90,7 @@ class Dossiers:
         return self._library.journal.about(part.subject, LISTED)
 
     def _made(self, document: Document, graph: Graph) -> Dossier:
-        limit = self._library.manifest.chunk_tokens
-        text = read_document(self._library, document)
-        chunks = chunks_of(text, limit=limit, count=PieceTokenizer().count) if limit else ()
+        chunks = chunks_in(self._library, document, read_document(self._library, document))
         pages = pages_of(self._library, document)
         names, relations = _by_chunk(graph)
         return Dossier(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, to_process, to_thread
 
-from librarian.assembly import forget_shared, open_storages
+from librarian.assembly import open_storages
 from librarian.backup import gather
 from librarian.copying import Mirror, Store, parts_of
 from librarian.durable import write_json
@@ -17,6 +17,7 @@ from librarian.errors import LibraryError, WrongStorage
 from librarian.library import Library
 from librarian.manifest import NAME, Manifest
 from librarian.models.protocol import ModelCard
+from librarian.opening import forget_shared
 from librarian.portal import Portal
 from librarian.settings import Settings
 from librarian.whereabouts import database_of

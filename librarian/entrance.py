@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from html import escape
 from importlib import resources
@@ -43,10 +45,15 @@ _LOGIN_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-# Of scripts within a page only Streamlit's own one (by its hash) is let run, which sets a flag.
+#: Loads the dashboard anew, with nothing of what the tab showed.
+AFRESH = "window.location.replace(new URL('./', window.location.href))"
+# Of scripts within a page two are let run, by their hashes: Streamlit's own, which sets a flag, and
+# the one above.
+_AFRESH_HASH = b64encode(hashlib.sha256(AFRESH.encode()).digest()).decode()
 PAGES_POLICY = (
     "default-src 'self'; "
-    "script-src 'self' 'unsafe-eval' blob: 'sha256-THxz9J9+wf7rhwR2YkXJoSZ13UCmYyC+3lNDv2+8ugA='; "
+    "script-src 'self' 'unsafe-eval' blob: 'sha256-THxz9J9+wf7rhwR2YkXJoSZ13UCmYyC+3lNDv2+8ugA=' "
+    f"'sha256-{_AFRESH_HASH}'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"

@@ -196,3 +196,6 @@ class Closed(LibrarianError):
 
 class EngineError(LibrarianError):
     """LightRAG could not do this. The log of the System page has the details."""
+
+
+AWAITED = (ModelError, DatabaseUnavailable)  # a library that cannot be opened for these is later

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from librarian.chunking import chunks_of
+from librarian.borders import chunks_in
 from librarian.documents import Document, Status
 from librarian.durable import write_json
 from librarian.errors import LibrarianError
 from librarian.estimates import Queue
 from librarian.intake import read_document
 from librarian.library import Library
-from librarian.tokens import PieceTokenizer
 
 LONG_S = 600.0  # of the model's work; what takes longer is begun by a person's word
 UNKNOWN_S = 43.0  # for a call of an 8B model without a fast GPU, before one was measured
@@ -113,12 +112,10 @@ class Held:
     def _count(self, document: Document) -> int:
         with self._guard:
             if document.id not in self._chunks:
-                limit = self._library.manifest.chunk_tokens
-                if not limit:
+                if not self._library.manifest.chunk_tokens:
                     raise LibrarianError("The library is being opened. Look again in a moment.")
                 text = read_document(self._library, document)
-                count = len(chunks_of(text, limit=limit, count=PieceTokenizer().count))
-                self._chunks[document.id] = count
+                self._chunks[document.id] = len(chunks_in(self._library, document, text))
                 while len(self._chunks) > KEPT:
                     self._chunks.popitem(last=False)
             return self._chunks[document.id]

@@ -11,10 +11,10 @@ import anyio
 from librarian.account import Account, CallRecord, CallView, Running, Ticket
 from librarian.errors import TruncatedAnswer
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Vectors
-from librarian.tuning import Tuning
+from librarian.tuning import HowMany
 from librarian.turns import Slots
 
-EMBED_REQUESTS = 2  # at once; the second is there when the first has ended
+EMBED_REQUESTS = 2  # at once at a host; the second is there when the first has ended
 RELOAD_S = 1.0  # a model that is in memory answers `load_duration` in milliseconds
 
 
@@ -31,7 +31,7 @@ class InFlight:
         account: Account,
         limit: int,
         clock: Callable[[], float],
-        tuning: Tuning | None = None,
+        tuning: HowMany | None = None,
     ) -> None:
         self._model = model
         self._account = account
@@ -40,7 +40,8 @@ class InFlight:
         self._clock = clock
         self._running: dict[int, Running] = {}
         self._numbers = itertools.count()
-        self._embed_slots = Slots(EMBED_REQUESTS)
+        self._embed_requests = EMBED_REQUESTS * max(1, len(model.card.hosts))
+        self._embed_slots = Slots(self._embed_requests)
         self._embedding: set[anyio.CancelScope] = set()  # of the indexing
         self._people = 0  # who wait for an answer
         self._people_embed = 0  # of them, whose question is being embedded
@@ -198,7 +199,7 @@ class InFlight:
     def _embeds_at_once(self) -> int:
         if self._people_embed:
             return 0
-        return 1 if self._people else EMBED_REQUESTS
+        return 1 if self._people else self._embed_requests
 
     @contextmanager
     def _embedding_first(self) -> Iterator[None]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace as changed
 from pathlib import Path
 
+from librarian.borders import CUTS, chunks_in, keep_borders
+from librarian.chunking import Chunk
 from librarian.conversion import Converted, convert
 from librarian.documents import (
     MAX_BYTES,
@@ -49,7 +51,7 @@ def never(_: Document) -> bool:
 
 TEXT, PAGES = ".text.md", ".pages.json"  # what is kept beside the original of a converted file
 RECOGNISED = "It is a scan; its text was recognised from pictures (OCR), so words may be wrong."
-ENDINGS = ("", TEXT, PAGES)
+ENDINGS = ("", TEXT, PAGES, CUTS)
 
 
 def admit_file(
@@ -170,6 +172,7 @@ def _admit(
 ) -> Admission:
     doc_id = document_id(text)
     same_text, same_name = library.catalogue.find(doc_id=doc_id, name=name)
+    old: tuple[Chunk, ...] = ()  # that were given to the model
     if instead is not None:
         same_name, replace = library.catalogue.get(instead.id), True  # it may have been renamed
     if same_text is not None:
@@ -183,9 +186,11 @@ def _admit(
                 message=f"{name} is in the library already{_now_called(same_name, name)}, with "
                 "another text.",
             )
+        old = _chunks_begun(library, same_name)
         discard(library, same_name, replaced_at=time.time())
     file = file_name(name, doc_id)
     library.keep_original(file, data)
+    keep_borders(library, file, text, old)
     if converted is not None:
         library.keep_original(f"{file}{TEXT}", text.encode())
         kept = {"pages": converted.pages, "recognised": converted.recognised}
@@ -200,6 +205,15 @@ def _admit(
     library.catalogue.put(document)
     message = RECOGNISED if converted is not None and converted.recognised else ""
     return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id, message=message)
+
+
+def _chunks_begun(library: Library, document: Document) -> tuple[Chunk, ...]:
+    if not document.chunks_total:
+        return ()
+    try:
+        return chunks_in(library, document, read_document(library, document))
+    except LibrarianError:  # its original is gone; the new version is cut afresh
+        return ()
 
 
 def discard(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from librarian.assembly import forget_shared, open_storages
+from librarian.assembly import open_storages
 from librarian.copying import CLOSE, Mirror, Part, Store, apart, parts_of
 from librarian.database import Database
 from librarian.durable import settle, write_json
@@ -25,6 +25,7 @@ from librarian.errors import DatabaseUnavailable, LibraryBusy, LibraryError, Set
 from librarian.library import Library
 from librarian.logbook import Logbook
 from librarian.models.protocol import ModelCard
+from librarian.opening import forget_shared
 from librarian.portal import Portal
 from librarian.postgres import patient
 from librarian.settings import Settings

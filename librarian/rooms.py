@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,18 +16,13 @@ from anyio import to_thread
 
 from librarian.answers import Answers
 from librarian.assembly import open_engine
+from librarian.borders import borders_of_text
 from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
 from librarian.documents import Document, Status
 from librarian.dumping import gathered
 from librarian.engine import Engine
-from librarian.errors import (
-    DatabaseUnavailable,
-    EmbeddingMismatch,
-    LibrarianError,
-    ModelError,
-    NotReady,
-)
+from librarian.errors import AWAITED, EmbeddingMismatch, LibrarianError, NotReady
 from librarian.evidence import Retrieval
 from librarian.health import LEAST_FREE_BYTES, PACKAGES, Evidence, throughput, verdict
 from librarian.holdings import sizes_of, sweep
@@ -36,6 +32,7 @@ from librarian.language import language_of
 from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
+from librarian.models.hosts import SeveralHosts, hosts_of
 from librarian.models.ollama import loaded_models, server_version, tagged
 from librarian.models.protocol import Model
 from librarian.settings import Settings
@@ -88,7 +85,7 @@ class Rooms:
         while True:
             try:
                 await self._open_and_work()
-            except (ModelError, DatabaseUnavailable) as exc:
+            except AWAITED as exc:
                 if str(exc) != str(self._trouble):
                     log.warning("The library is not open yet: %s", exc)
                 self._trouble = exc  # shown, and tried again: the server may be starting
@@ -202,13 +199,14 @@ class Rooms:
     async def _work(self, model: Model) -> None:
         # One more than the server's slots: the next prompt is there when an answer has ended.
         served = model.card.backend == "ollama"
-        at_once = self.settings.llm_max_async + served
+        at_once = (self.settings.llm_max_async + served) * max(1, len(model.card.hosts))
+        tuning = Tuning(at_once) if served else None
         self.calls = calls = Calls(
             model,
             limit=at_once,
             batch=self.settings.embed_batch,
             journal=self.library.journal,
-            tuning=Tuning(at_once) if served else None,
+            tuning=model.tuning if isinstance(model, SeveralHosts) else tuning,
         )
         self.indexing = indexing = Indexing(self.library, calls)
         async with open_engine(
@@ -219,6 +217,7 @@ class Rooms:
             calls=calls,
             heard=indexing.hear,
             database=database_of(self.library, self.settings),
+            borders=partial(borders_of_text, self.library),
             edits=self.library.edits,
         ) as engine:
             await sweep(self.library, engine.holdings)
@@ -248,8 +247,9 @@ class Rooms:
         if model.card.fingerprint != self.library.manifest.fingerprint:  # learnt since the opening
             keep = self.library.keep_fingerprint
             await to_thread.run_sync(keep, model.card.fingerprint)
-        self._reachable = await server_version(model.card.host) is not None
-        self._loaded = await loaded_models(model.card.host)
+        host = next((each.address for each in hosts_of(model) if not each.trouble), model.card.host)
+        self._reachable = await server_version(host) is not None
+        self._loaded = await loaded_models(host)
 
     async def _publish(self, files: tuple[FileSize, ...]) -> None:
         now = time.monotonic()
@@ -269,7 +269,7 @@ class Rooms:
         waiting_for = calls.waiting_for if calls else None
         if self.engine is not None and waiting_for is None:
             waiting_for = self.engine.holdings.waiting_for
-        if isinstance(self._trouble, ModelError | DatabaseUnavailable):  # it opens with these
+        if isinstance(self._trouble, AWAITED):  # it opens with these
             waiting_for = self._trouble
         rates = throughput(calls.account.finished if calls else (), in_flight, now)
         lag = max((each for _, each in self._lags), default=0.0)
@@ -307,6 +307,7 @@ class Rooms:
             retries=calls.account.retries if calls else 0,
             limit=calls.limit if calls else 0,
             why_so_many=calls.why_so_many if calls else None,
+            hosts=hosts_of(calls.model if calls else None),
             beat_s=now,
             max_lag_s=lag,
             graph_version=self._version,

@@ -28,6 +28,7 @@ class Settings:
     home: Path = Path("library")  #: LIBRARIAN_HOME
     backend: str = "auto"  #: LIBRARIAN_BACKEND
     ollama_host: str = f"http://127.0.0.1:{OLLAMA_PORT}"  #: OLLAMA_HOST
+    more_hosts: tuple[str, ...] = ()  #: the others, where OLLAMA_HOST names several
     llm_model: str = "qwen3:8b"  #: LIBRARIAN_LLM_MODEL
     embed_model: str = "bge-m3"  #: LIBRARIAN_EMBED_MODEL
     llm_max_async: int = 4  #: LLM_MAX_ASYNC, calls at once
@@ -43,6 +44,16 @@ class Settings:
     chunk_tokens: int = 1200
     max_body_bytes: int = 20 * 1024 * 1024  # ten books of 2 MB in one POST is a mistake
 
+    @property
+    def ollama_hosts(self) -> tuple[str, ...]:
+        """The URLs of all Ollama servers."""
+        return (self.ollama_host, *self.more_hosts)
+
+    @property
+    def hosts_text(self) -> str:
+        """The same for a sentence."""
+        return ", ".join(self.ollama_hosts)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: object) -> Settings:
         """The settings of an environment (the process's own by default); `given` ones win.
@@ -51,11 +62,12 @@ class Settings:
             SettingsError: naming the variable and what it may be.
         """
         env = os.environ if environ is None else environ
-        plain = cls()
+        plain, ollama = cls(), ollama_urls(env.get("OLLAMA_HOST", ""))
         values: dict[str, object] = {
             "home": Path(env.get("LIBRARIAN_HOME") or "library").expanduser().absolute(),
             "backend": _choice(env, "LIBRARIAN_BACKEND", BACKENDS),
-            "ollama_host": ollama_url(env.get("OLLAMA_HOST", "")),
+            "ollama_host": ollama[0],
+            "more_hosts": ollama[1:],
             "llm_model": env.get("LIBRARIAN_LLM_MODEL", "").strip() or plain.llm_model,
             "embed_model": env.get("LIBRARIAN_EMBED_MODEL", "").strip() or plain.embed_model,
             "llm_max_async": _whole(env, "LLM_MAX_ASYNC", 4, 1, 256),
@@ -74,6 +86,16 @@ class Settings:
         if unknown:
             raise SettingsError(f"There is no setting {', '.join(sorted(unknown))}.")
         return cls(**values)  # type: ignore[arg-type]
+
+
+def ollama_urls(hosts: str) -> tuple[str, ...]:
+    """The URLs of an OLLAMA_HOST value with commas, each once.
+
+    Raises:
+        SettingsError: for one that is not a host.
+    """
+    named = [each for each in hosts.split(",") if each.strip()] or [""]
+    return tuple(dict.fromkeys(map(ollama_url, named)))
 
 
 def _homes_file(env: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 FIRST = 3  # calls at once; two that run and one that is ready when one of them ends
 RISES = 1.1  # times as fast as before: it pays to try more
@@ -19,6 +20,28 @@ class _Window:
     begun_s: float | None = None
     tokens: float = 0.0
     calls: int = 0
+
+
+class HowMany(Protocol):
+    """Something that finds out how many calls at once are best."""
+
+    @property
+    def level(self) -> int:
+        """How many it is now."""
+        ...
+
+    @property
+    def said(self) -> str:
+        """Why so many; empty while it is not known."""
+        ...
+
+    def anew(self) -> None:
+        """Begins again."""
+        ...
+
+    def ended(self, now_s: float, prompt_tokens: int, output_tokens: int, at_once: int) -> bool:
+        """Takes in a call that has ended; whether the level has changed."""
+        ...
 
 
 class Tuning:

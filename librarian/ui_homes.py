@@ -9,6 +9,7 @@ import streamlit as st
 from librarian import ui
 from librarian.answers import Answer
 from librarian.conversations import to_markdown
+from librarian.entrance import AFRESH
 from librarian.errors import LibrarianError
 from librarian.homes import Home, Homes, new_home, same_folder
 from librarian.registry import PROCESS
@@ -16,7 +17,7 @@ from librarian.registry import PROCESS
 WATCH_S = 2.0  # until a tab sees that another one has switched
 # A tab's state, and that of its widgets in the browser, is the old library's: only a new page load
 # is sure to have none of it.
-_AFRESH = "<script>window.location.replace(new URL('./', window.location.href))</script>"
+_AFRESH = f"<script>{AFRESH}</script>"
 
 
 def known() -> Homes:

@@ -9,11 +9,12 @@ import streamlit as st
 from librarian import ui
 from librarian.app import Librarian
 
+EVERY_S = 2.0  # between two looks at what came
+
 
 def watched_area(librarian: Librarian) -> None:
     """Chooses the folder, and tells what came of it."""
-    watched = librarian.watching.now()
-    if watched.folder is None:
+    if librarian.watching.now().folder is None:
         with st.form("watch", border=False):
             path = st.text_input(
                 "Or watch a folder: new and changed files come in by themselves",
@@ -23,7 +24,15 @@ def watched_area(librarian: Librarian) -> None:
                 with ui.told():
                     librarian.watching.choose(Path(path.strip() or "?"))
                     st.rerun()
-        return
+    else:
+        _came(librarian)
+
+
+@st.fragment(run_every=EVERY_S)
+def _came(librarian: Librarian) -> None:
+    watched = librarian.watching.now()
+    if watched.folder is None:  # another tab has left it
+        st.rerun()
     with st.container(border=True):
         st.markdown(
             f":material/visibility: **{ui.plain(str(watched.folder))}** is watched: "
@@ -37,9 +46,6 @@ def watched_area(librarian: Librarian) -> None:
             with st.expander(f"{ui.many(len(watched.refused), 'file')} could not be read"):
                 for name, reason in watched.refused:
                     st.markdown(f"**{ui.plain(name)}** {ui.plain(reason)}")
-        st.button(
-            "Stop watching",
-            icon=":material/visibility_off:",
-            on_click=librarian.watching.choose,
-            args=(None,),
-        )
+        if st.button("Stop watching", icon=":material/visibility_off:"):
+            librarian.watching.choose(None)
+            st.rerun()

@@ -244,7 +244,7 @@ def pull(settings: Settings, arguments: Namespace) -> int:
     portal = Portal()
     try:
         names = arguments.models or portal.call(_lacking, settings)
-        pulls = portal.enter(open_pulls(settings.ollama_host))
+        pulls = portal.enter(open_pulls(settings.ollama_hosts))
         ended = []
         for name in names:
             portal.call(pulls.start, name)
@@ -265,11 +265,14 @@ async def _lacking(settings: Settings) -> tuple[str, ...]:
     from librarian.models.servers import survey
 
     wanted = tuple(dict.fromkeys((settings.llm_model, settings.embed_model)))
-    server = await survey(settings.ollama_host, ())
-    if server.listed is None:
-        trouble = server.trouble or "The server does not say which models it has."
-        raise LibrarianError(f"{trouble} {way_to(trouble)}")
-    return tuple(name for name in wanted if not server.has(name))
+    lacking: dict[str, None] = {}
+    for host in settings.ollama_hosts:
+        server = await survey(host, ())
+        if server.listed is None:
+            trouble = server.trouble or "The server does not say which models it has."
+            raise LibrarianError(f"{trouble} {way_to(trouble)}")
+        lacking |= dict.fromkeys(name for name in wanted if not server.has(name))
+    return tuple(lacking)
 
 
 def _watched(pulls: Pulls, name: str, *, quiet: bool) -> Pull:

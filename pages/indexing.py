@@ -167,7 +167,9 @@ def _calls(snapshot: Snapshot) -> None:
         st.button("More at once", on_click=more, args=(limit + 1,), disabled=limit >= MOST)
     if (why := snapshot.why_so_many) is not None:
         words = f"{limit} at once: {why}." if why else "How many at once is best is being measured."
-        st.caption(words)
+        st.caption(ui.plain(words))
+    if snapshot.hosts:
+        _hosts(snapshot)
     names = {view.document.id: view.document.name for view in snapshot.documents}
     if snapshot.calls:
         st.dataframe(
@@ -191,6 +193,22 @@ def _calls(snapshot: Snapshot) -> None:
         st.vega_lite_chart(read, LAST_HOUR, height=160, key="hour")
     else:
         st.caption("No call has ended yet.")
+
+
+def _hosts(snapshot: Snapshot) -> None:
+    rows = [
+        {
+            "host": host.address,
+            "state": f"rests for {ui.span(host.rests_s)}" if host.trouble else "works",
+            "running": host.running,
+            "at once": host.at_once,
+            "ended": host.calls,
+            "half within": ui.span(host.median_s) if host.median_s else "–",
+            "remarks": host.trouble,
+        }
+        for host in snapshot.hosts
+    ]
+    st.dataframe(rows, key="hosts", hide_index=True)
 
 
 def _files(snapshot: Snapshot) -> None:

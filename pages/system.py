@@ -141,7 +141,7 @@ st.table(
         "Library": ui.plain(str(settings.home)),
         "Backend": settings.backend,
         "Database": ui.plain(str(settings.database)) if settings.database else "none: files",
-        "Ollama": ui.plain(settings.ollama_host),
+        "Ollama": ui.plain(settings.hosts_text),
         "Language model": ui.plain(settings.llm_model),
         "Embedding model": ui.plain(settings.embed_model),
         "Calls at once": str(settings.llm_max_async),

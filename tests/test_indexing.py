@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 from anyio import to_thread
 
 from librarian.assembly import open_engine
+from librarian.borders import borders_of_text
 from librarian.calls import Calls, Sleep
 from librarian.documents import Document, Phase, Status
 from librarian.engine import Engine
@@ -100,6 +102,7 @@ async def room_at(
                 chunk_tokens=200,
                 calls=room.calls,
                 heard=room.hear,
+                borders=partial(borders_of_text, library),
             ) as engine,
             anyio.create_task_group() as tasks,
         ):

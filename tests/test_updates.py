@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
+from librarian.borders import CUTS, FEW, borders_of
+from librarian.chunking import chunks_of
 from librarian.documents import Status
 from librarian.intake import admit_text
+from librarian.tokens import PieceTokenizer
 from tests.test_indexing import GatedModel, Room, book, extractions, nodes_and_edges, room_at
 
 pytestmark = pytest.mark.anyio
 
+COUNT = PieceTokenizer().count
 SHARED = "\n\nCaptain Alder met Mate Willow3 in Port Ember5. Captain Alder knew Thorn2."
 OTHER = (
     "Captain Alder bought a map in Lisbon. Mate Willow3 sold salt to Captain Alder. "
@@ -113,3 +117,48 @@ async def test_a_new_version_asks_for_its_changed_chunks_only(tmp_path: Path, ch
         nodes, edges, documents, _, rows = await state_of(room)
         # A description that was made of many depends on the order in which their chunks ended.
         assert (nodes, edges, documents, rows) == (*fresh[:3], fresh[4])
+
+
+def costly_edit(limit: int) -> tuple[str, str]:
+    """A book and a version of it of which a fresh cut has more than three chunks that are new."""
+    paragraphs = book(60).split("\n\n")
+    old = {chunk.text for chunk in chunks_of("\n\n".join(paragraphs), limit=limit, count=COUNT)}
+    for at in range(len(paragraphs)):
+        for words in range(1, 40):
+            added = "Doctor Hazel of Riga joined them. " + "The sea was calm. " * words
+            text = "\n\n".join([*paragraphs[:at], added, *paragraphs[at:]])
+            fresh = chunks_of(text, limit=limit, count=COUNT)
+            if sum(chunk.text not in old for chunk in fresh) > FEW:
+                return "\n\n".join(paragraphs), text
+    raise AssertionError("No edit of this book is costly.")
+
+
+async def test_where_a_fresh_cut_would_be_costly_the_old_borders_stay(tmp_path: Path) -> None:
+    before, after = costly_edit(limit=200)
+    model = GatedModel()
+    async with room_at(tmp_path / "updated", model) as room:
+        await room.add("book.txt", before)
+        await room.until("book.txt", Status.PROCESSED)
+        model.asked.clear()
+        replaced = await to_thread.run_sync(
+            lambda: admit_text(room.library, "book.txt", after, replace=True)
+        )
+        room.indexing.nudge()
+        await room.when(
+            "book.txt",
+            lambda each: each.id == replaced.doc_id and each.status is Status.PROCESSED,
+        )
+        await room.idle()
+        assert 0 < extractions(model) <= FEW
+        document = room.library.catalogue.get("book.txt")
+        borders = borders_of(room.library, document)
+        nodes, edges, documents, _, rows = await state_of(room)
+    assert len(borders) == len(rows["kv_store_text_chunks.json"])
+    # Nothing is left of the old version: a library that never had it, cut there, is the same.
+    async with room_at(tmp_path / "fresh") as room:
+        room.library.keep_original(f"{document.file}{CUTS}", json.dumps(borders).encode())
+        await room.add("book.txt", after)
+        await room.until("book.txt", Status.PROCESSED)
+        await room.idle()
+        fresh = await state_of(room)
+    assert (nodes, edges, documents, rows) == (*fresh[:3], fresh[4])

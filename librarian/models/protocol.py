@@ -73,6 +73,7 @@ class ModelCard:
     llm: str
     embed: str
     host: str  #: empty for the offline model
+    hosts: tuple[str, ...] = ()  #: all of them, where there are several
     dimension: int  #: of an embedding; 0 while unknown
     options: str = ""  #: what else shapes answers, as text
     fingerprint: tuple[float, ...] = ()  #: of the embedder's weights; empty while unknown

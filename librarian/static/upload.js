@@ -19,8 +19,8 @@ function keyOf(text) {
 
 function bytes(count) {
   for (const unit of ["B", "KB", "MB"]) {
-    if (count < 1024) return (unit === "B" ? count : count.toFixed(1)) + " " + unit;
-    count /= 1024;
+    if (count < 1000) return (unit === "B" ? count : count.toFixed(1)) + " " + unit;
+    count /= 1000;
   }
   return count.toFixed(2) + " GB";
 }
@@ -62,10 +62,9 @@ async function send(item, host) {
         url.search = "?offset=" + at;
         answer = await request("PUT", url, host.ticket, slice, false, (sent) => show(item, begun + sent), item);
       } else {
-        item.note("being read…");
         url.search = "";
         const end = JSON.stringify({ name: item.name, bytes: item.file.size });
-        answer = await request("POST", url, host.ticket, end, true, null, item);
+        answer = await counted(item, request("POST", url, host.ticket, end, true, null, item));
         if (answer.status === 200) return answer.said.admissions;
       }
       if (answer.status === 200 || answer.status === 409) {
@@ -87,6 +86,20 @@ async function send(item, host) {
     }
   }
 }
+
+/* A book or an archive may be converted for minutes: says for how long. */
+async function counted(item, answer) {
+  const begun = Date.now();
+  const said = () => {
+    const seconds = Math.round((Date.now() - begun) / 1000);
+    item.note(seconds < 2 ? "being read…" : "being read for " + span(seconds) + "…");
+  };
+  said();
+  const timer = setInterval(said, 1000);
+  try { return await answer; } finally { clearInterval(timer); }
+}
+
+const span = (s) => (s < 60 ? s + " s" : Math.floor(s / 60) + " min " + (s % 60) + " s");
 
 function show(item, done) {
   const share = item.file.size ? Math.min(1, done / item.file.size) : 1;

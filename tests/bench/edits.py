@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace as changed
 from pathlib import Path
 
+from librarian.borders import CUTS
 from tests.bench import graphs, texts
-from tests.bench.processes import Json, app, own_folder, reads_with, stand_in
+from tests.bench.processes import Json, StandIn, app, own_folder, reads_with, stand_in
 from tests.bench.report import Row
 
 RUN_S = 600.0
@@ -37,11 +40,24 @@ def edits(corpus: Path | None) -> list[Row]:
                 version.write_text(text, encoding="utf-8")
                 measured.until_processed(measured.add(version, replace=True), RUN_S)
                 asked[what] = _roles(ollama.calls())
-        with app(folder / "fresh", **reads_with(ollama)) as fresh:
-            fresh.until_ready()
-            fresh.until_processed(fresh.add(version), RUN_S)
-        found, wanted = graphs.read(folder / "home"), graphs.read(folder / "fresh")
-    return [*_cost_rows(asked), *graphs.differences("edits", found, wanted)]
+        found = graphs.read(folder / "home")
+        borders = next((folder / "home" / "files").glob(f"*{CUTS}"), None)
+        _index(folder / "fresh", version, ollama, None)
+        _index(folder / "same", version, ollama, borders)
+        alike = graphs.differences("edits", found, graphs.read(folder / "same"))
+        afresh = graphs.differences("edits, cut afresh", found, graphs.read(folder / "fresh"))
+    # Where old borders stay, relations of what stands on two sides of one are others.
+    kept = Row(what="edits: the last one keeps old borders", value=borders is not None)
+    return [*_cost_rows(asked), kept, *alike, *(changed(row, most=None) for row in afresh[:2])]
+
+
+def _index(home: Path, version: Path, ollama: StandIn, borders: Path | None) -> None:
+    """A library that never had another version; it is cut at these borders, if there are any."""
+    with app(home, **reads_with(ollama)) as fresh:
+        fresh.until_ready()
+        if borders is not None:
+            shutil.copy(borders, home / "files")
+        fresh.until_processed(fresh.add(version), RUN_S)
 
 
 def _versions(text: str) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from tests.bench.admission import admission
 from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
+from tests.bench.hosts import hosts
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
@@ -43,6 +44,7 @@ from tests.bench.processes import (
 from tests.bench.ranking import ranking
 from tests.bench.report import Row, percentile
 from tests.bench.slots import slots
+from tests.bench.soak import measure as soak
 from tests.bench.uploading import upload
 from tests.bench.views import views
 from tests.bench.watchers import MemoryWatcher, PageWatcher, StatusWatcher, chromium
@@ -124,6 +126,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "offline": offline,
     "first-page": first_page,
     "kills": kills,
+    "soak": soak,
     "outage": outage,
     "edits": edits,
     "journal": journal,
@@ -135,6 +138,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "admission": admission,
     "asking": asking,
     "slots": slots,
+    "hosts": hosts,
     "ranking": ranking,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 from librarian.app import Librarian
+from librarian.borders import CUTS
 from librarian.conversion import convert
 from librarian.documents import Status, check_text, document_id, is_plain, read_text
 from librarian.library import Library
@@ -27,6 +29,7 @@ from tests.bench.report import Row, table
 from tests.bench.soak_life import QUESTIONS, data_of, name_of, settings_of
 from tests.ollama_server import Call, OllamaServer
 
+SEED = 8003
 LATENCY_S = 0.05
 SLOTS = 4
 LIFE_S = (0.2, 5.0)  # from what a life begins with to its end
@@ -183,13 +186,15 @@ def _until_read(librarian: Librarian) -> None:
 
 
 def _unlike_undisturbed(home: Path, calm: Path, host: str) -> Iterator[str]:
-    """How the graph differs from one of the same documents that nothing happened to."""
+    """How the graph differs from one of the same documents, cut alike, that nothing happened to."""
     library = Library.open(home)
     kept = [(each.name, library.read_original(each.file)) for each in library.catalogue.all()]
     library.close()
     librarian = Librarian.open(settings_of(calm, host))
     try:
         librarian.wait_ready()
+        for cuts in (home / "files").glob(f"*{CUTS}"):
+            shutil.copy(cuts, calm / "files")
         for name, data in kept:
             librarian.add_file(name, data)
         _until_read(librarian)
@@ -206,11 +211,24 @@ def _asked_again(calls: list[Call]) -> int:
     return times.total() - len(times)
 
 
+def measure(corpus: Path | None) -> list[Row]:
+    """A minute without a person's edits of the graph, and one with them; texts are made up."""
+    rows: list[Row] = []
+    with own_folder() as own:
+        for mends in (False, True):
+            folder = own / ("mended" if mends else "plain")
+            folder.mkdir()
+            found = soak(folder, seed=SEED, seconds=60.0, mends=mends)
+            sys.stderr.write("".join(f"{wrong}\n" for wrong in found.wrong))
+            rows += found.rows()
+    return rows
+
+
 def main() -> int:
     """Soaks for some minutes, with a person's edits and without: 1 where something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=8003)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keeps the libraries there")
     given = parser.parse_args()
     wrong = 0

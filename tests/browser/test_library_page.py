@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import App, started
 
@@ -100,7 +101,7 @@ def test_documents_are_found_tagged_and_renamed(page: Any, own: App) -> None:
     page.get_by_text("3 documents, 1 shown, 1 selected").wait_for()
     press(page, "Rename")
     field = page.get_by_role("dialog").get_by_label("Name")
-    assert field.input_value() == LONG
+    expect(field).to_have_value(LONG)
     field.fill("books/note.md")
     page.get_by_role("dialog").get_by_role("button", name="Rename").click()
     page.get_by_text("is another document's name").wait_for()

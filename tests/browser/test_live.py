@@ -33,8 +33,8 @@ def test_a_book_is_followed_from_its_estimate_to_its_end(chromium: Any, tmp_path
         page.set_default_timeout(WAIT_MS)
         page.goto(app.url)
         page.set_input_files("input[type=file]", [str(file)])
-        page.get_by_text("is in the queue").wait_for()
-        page.get_by_text(re.compile(r"\d+ calls?.* 2 at a time")).first.wait_for()
+        page.get_by_text(re.compile(r"Chosen: \d+ chunks, about \d+ calls")).wait_for()
+        page.get_by_role("button", name="Start 1 document").click()
 
         page.get_by_role("link", name="Indexing", exact=True).click()
         page.get_by_role("heading", name="Indexing", exact=True).wait_for()
