@@ -14,8 +14,9 @@ from anyio import to_thread
 from librarian.database import Database
 from librarian.errors import EngineError
 from librarian.facts import examine
-from librarian.holdings import Files, Holdings, Tables
+from librarian.holdings import Files, Holdings
 from librarian.postgres import CLASSES, Waiting, away, client, environment, let_go
+from librarian.tables import Tables
 from librarian.translation import translated
 
 if TYPE_CHECKING:
