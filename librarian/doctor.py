@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from librarian.checks import Check, Report, Severity, failure, fine, warning
 from librarian.errors import ModelError
+from librarian.facts import of_database
 from librarian.library import Library
 from librarian.machine import of_machine
 from librarian.models.ollama import PROMPT_TOKENS, builds_at, is_loopback, tagged
@@ -39,8 +40,9 @@ async def doctor(library: Library, settings: Settings, backend: str, *, reloads:
         checks, missing = await _of_hosts(library, settings, reloads)
     if backend == "offline":  # nothing waits for the server
         checks = tuple(map(_softened, checks))
+    database = await of_database(library, settings)
     machine = await to_thread.run_sync(of_machine, library, settings)
-    return Report(checks=(*checks, *machine), missing=missing)
+    return Report(checks=(*checks, *database, *machine), missing=missing)
 
 
 def longest_prompt(settings: Settings, chunk_tokens: int) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from statistics import median
 
 from librarian.account import CallRecord, CallView
-from librarian.errors import LibrarianError, ModelError
-from librarian.snapshot import Health, Throughput
+from librarian.errors import DatabaseUnavailable, LibrarianError, ModelError
+from librarian.snapshot import Health, Snapshot, Throughput
 
 LOOP_STALL_S = 5.0  # the loop beats four times a second
 SLOW_TIMES = 4.0  # a call of so many medians is slow
@@ -73,7 +73,8 @@ def verdict(seen: Evidence) -> Health:
             remedy="Restart the program: the work goes on from where it was.",
         )
     if seen.waiting_for is not None and seen.busy:
-        awaited = "model" if isinstance(seen.waiting_for, ModelError) else "disk"
+        kinds = ((ModelError, "model"), (DatabaseUnavailable, "database"))
+        awaited = next((name for kind, name in kinds if isinstance(seen.waiting_for, kind)), "disk")
         return Health(
             verdict="waiting", cause=f"The {awaited} is awaited.", remedy=str(seen.waiting_for)
         )
@@ -162,3 +163,12 @@ def _of_quiet(seen: Evidence) -> Health | None:
 
 def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def stale(snapshot: Snapshot, now_s: float, where: Callable[[], str]) -> Snapshot:
+    """A snapshot as it looks now: one that nobody replaces any more tells of a blocked loop."""
+    age = now_s - snapshot.beat_s
+    if not snapshot.beat_s or age <= LOOP_STALL_S:
+        return snapshot
+    health = verdict(Evidence(busy=snapshot.busy, beat_age_s=age, blocked_at=where()))
+    return replace(snapshot, health=health)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_config_path
 
+from librarian.database import Database, parse
 from librarian.errors import SettingsError
 
 BACKENDS = ("auto", "ollama", "offline", "openai")
@@ -39,8 +40,8 @@ class Settings:
     num_ctx: int = NUM_CTX  #: LIBRARIAN_NUM_CTX, tokens
     embed_batch: int = 64  #: LIBRARIAN_EMBED_BATCH, texts a request
     language: str = ""  #: LIBRARIAN_LANGUAGE; empty is the document's own
-    database_url: str = ""  #: LIBRARIAN_DATABASE_URL
-    api_token: str = ""  #: LIBRARIAN_API_TOKEN
+    database: Database | None = None  #: LIBRARIAN_DATABASE_URL
+    api_token: str = field(default="", repr=False)  #: LIBRARIAN_API_TOKEN
     homes_file: Path = Path("libraries.json")  #: LIBRARIAN_LIBRARIES, the list of known libraries
     port: int = 8003  #: LIBRARIAN_PORT
     host: str = "127.0.0.1"  #: LIBRARIAN_HOST
@@ -79,23 +80,17 @@ class Settings:
             "num_ctx": _whole(env, "LIBRARIAN_NUM_CTX", NUM_CTX, 2048, 1_048_576),
             "embed_batch": _whole(env, "LIBRARIAN_EMBED_BATCH", 64, 1, 1024),
             "language": env.get("LIBRARIAN_LANGUAGE", "").strip(),
-            "database_url": env.get("LIBRARIAN_DATABASE_URL", "").strip(),
+            "database": _database(env),
             "api_token": env.get("LIBRARIAN_API_TOKEN", "").strip(),
             "homes_file": _homes_file(env),
             "port": _whole(env, "LIBRARIAN_PORT", 8003, 1, 65535),
             "host": env.get("LIBRARIAN_HOST", "").strip() or plain.host,
         }
         values.update({name: value for name, value in given.items() if value is not None})
-        unknown = set(values) - {field.name for field in fields(cls)}
+        unknown = set(values) - {each.name for each in fields(cls)}
         if unknown:
             raise SettingsError(f"There is no setting {', '.join(sorted(unknown))}.")
-        settings = cls(**values)  # type: ignore[arg-type]
-        if settings.database_url:
-            raise SettingsError(
-                "LIBRARIAN_DATABASE_URL is set, but this version keeps libraries in files only. "
-                "Unset it."
-            )
-        return settings
+        return cls(**values)  # type: ignore[arg-type]
 
 
 def ollama_urls(hosts: str) -> tuple[str, ...]:
@@ -154,6 +149,11 @@ def _homes_file(env: Mapping[str, str]) -> Path:
     if given:
         return Path(given).expanduser().absolute()
     return user_config_path("ai-librarian", appauthor=False) / "libraries.json"
+
+
+def _database(env: Mapping[str, str]) -> Database | None:
+    url = env.get("LIBRARIAN_DATABASE_URL", "").strip()
+    return parse(url) if url else None
 
 
 def ollama_url(host: str) -> str:

@@ -116,7 +116,10 @@ def as_json(snapshot: Snapshot, now_s: float) -> dict[str, Any]:
         "counts": {**counts, "duplicate": snapshot.duplicates},
         "documents": [_document_json(view) for view in snapshot.documents],
         "queue": _rounded(asdict(snapshot.queue)) if snapshot.queue else None,
-        "files": [asdict(file) for file in snapshot.files],
+        "files": [
+            {"name": each.name, "bytes": each.bytes, "modified_at": each.modified_at}
+            for each in snapshot.files
+        ],
         "throughput": _rounded({key: getattr(snapshot.throughput, key) for key in _RATE_KEYS}),
         "loop": {
             "heartbeat_age_s": round(max(0.0, now_s - snapshot.beat_s), 3),
