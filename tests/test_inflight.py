@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
+from time import monotonic
 
 import anyio
 import anyio.lowlevel
@@ -51,7 +52,7 @@ class QueueingModel:
                 heard(text)
             await self.may_end.setdefault(text, anyio.Event()).wait()
         self.ended.append(text)
-        return Completion(text=text)
+        return Completion(text=text, output_tokens=100)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         self.embedded.append(texts[0])
@@ -75,7 +76,9 @@ async def builds(_: str) -> dict[str, str]:
     return {"q:latest": "the same everywhere"}
 
 
-def several(servers: Sequence[QueueingModel], at_once: int) -> SeveralHosts:
+def several(
+    servers: Sequence[QueueingModel], at_once: int, clock: Callable[[], float] = monotonic
+) -> SeveralHosts:
     """These servers as the hosts of one model."""
     by_address = {f"http://host-{n}:1": server for n, server in enumerate(servers)}
     return SeveralHosts(
@@ -84,6 +87,7 @@ def several(servers: Sequence[QueueingModel], at_once: int) -> SeveralHosts:
         models=("q",),
         at_once=at_once,
         builds=builds,
+        clock=clock,
     )
 
 
@@ -326,3 +330,24 @@ async def test_a_question_is_embedded_first_at_several_hosts_too() -> None:
                 assert (await calls.embed(["question"], person=True)).shape == (1, 2)
             for server in servers:
                 server.let_end(*books)
+
+
+async def test_how_many_calls_each_host_takes_is_found_out_where_calls_end_together() -> None:
+    """Between the end of a call and the begin of the next its answer is written down."""
+    servers = [QueueingModel(4), QueueingModel(2)]
+    now = [0.0]
+    model = several(servers, at_once=5, clock=lambda: now[0])
+    await model.prepare()
+    calls = Calls(model, limit=9, tuning=model.tuning)
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            chunks = await reading(tasks, calls, 200)
+            for _ in range(40):
+                now[0] += 2.0
+                for server in servers:
+                    server.let_end(*server.begun)
+                await settled()
+            assert [view.at_once for view in model.views()] == [5, 3]
+            assert calls.limit == 8
+            for server in servers:
+                server.let_end(*chunks)

@@ -15,7 +15,7 @@ from librarian.decisions import Decision, row_for
 from librarian.errors import ModelError, ModelMissing, ModelUnavailable, ModelUnsuitable
 from librarian.models.ollama import LOADED_S, builds_at, tagged
 from librarian.models.protocol import Completion, Heard, Model, ModelCard, Prompt, Role, Vectors
-from librarian.tuning import Tuning
+from librarian.tuning import Together, Tuning
 
 T = TypeVar("T")
 Builds = dict[str, str]  #: the digest of each model of a host, by its name with its tag
@@ -65,6 +65,7 @@ class _Host:
     tuning: Tuning
     model: HostModel | None = None
     running: int = 0
+    most: dict[object, int] = field(default_factory=dict)  # that ran beside each of them
     speaking: int = 0  # of those that run: the server works on their answers
     spoke_at_once: int = 0  # most of them so far, which is how many slots it has
     embedding: int = 0
@@ -101,7 +102,7 @@ class SeveralHosts:
         self._hosts = [_Host(address, Tuning(at_once)) for address in addresses]
         self._agreed: dict[str, tuple[str, str]] = {}  # the digest of a model, and whose it is
         self._lead: HostModel | None = None
-        self.tuning = Together(self)  #: how many calls at once all of them take
+        self.tuning = Together(self.levels, self.anew)  #: how many calls at once all of them take
 
     @property
     def card(self) -> ModelCard:
@@ -167,14 +168,18 @@ class SeveralHosts:
                 if heard is not None:
                     heard(piece)
 
+            call = object()
             host.running += 1
+            host.most[call] = 0
+            host.most = {each: max(most, host.running) for each, most in host.most.items()}
             try:
                 await self._greet(host)
                 begun_s = self._clock()
                 answer = await self._model_of(host).complete(prompt, listening)
-                self._note(host, prompt, answer, begun_s)
+                self._note(host, prompt, answer, begun_s, host.most[call])
             finally:
                 host.running -= 1
+                del host.most[call]
                 host.speaking -= speaks
             return answer
 
@@ -284,49 +289,21 @@ class SeveralHosts:
         host.until_s = self._clock() + (MENDED_S if stopped else pause)
         host.failures = min(host.failures + 1, 10)
 
-    def _note(self, host: _Host, prompt: Prompt, answer: Completion, begun_s: float) -> None:
+    def _note(
+        self, host: _Host, prompt: Prompt, answer: Completion, begun_s: float, beside: int
+    ) -> None:
         now = self._clock()
         host.calls += 1
         host.known = host.known and answer.load_s < LOADED_S  # it may have been pulled anew
         host.seconds.append(now - begun_s)
         if prompt.role not in PEOPLE:
-            host.tuning.ended(now, answer.prompt_tokens, answer.output_tokens, host.running)
+            # Calls end together, and while their answers are written down fewer of them run.
+            host.tuning.ended(now, answer.prompt_tokens, answer.output_tokens, beside)
 
     def _model_of(self, host: _Host) -> HostModel:
         if host.model is None:
             host.model = self._make(host.address, self._lead.card if self._lead else None)
         return host.model
-
-
-class Together:
-    """The tuning of several hosts as that of one: as many calls as all that work take."""
-
-    def __init__(self, hosts: SeveralHosts) -> None:
-        self._hosts = hosts
-        self._told = 0
-
-    @property
-    def level(self) -> int:
-        """How many calls run at once."""
-        return sum(tuning.level for _, tuning in self._hosts.levels())
-
-    @property
-    def said(self) -> str:
-        """Why so many; empty while one of them finds it out."""
-        levels = self._hosts.levels()
-        if not all(tuning.said for _, tuning in levels):
-            return ""
-        return "; ".join(f"{tuning.level} at {host}, {tuning.said}" for host, tuning in levels)
-
-    def anew(self) -> None:
-        """Begins again at every host."""
-        self._hosts.anew()
-
-    def ended(self, now_s: float, prompt_tokens: int, output_tokens: int, at_once: int) -> bool:
-        """Whether it has changed since the last call: each host has counted its own."""
-        del now_s, prompt_tokens, output_tokens, at_once
-        changed, self._told = self.level != self._told, self.level
-        return changed
 
 
 def hosts_of(model: object) -> tuple[HostView, ...]:
