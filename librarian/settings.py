@@ -20,6 +20,7 @@ OLLAMA_PORT = 11434
 # An extraction prompt of LightRAG is about 3,000 tokens around a chunk of 1,200 of ours; small
 # models' tokenizers need up to twice as many for Russian, and the answer has to fit as well.
 NUM_CTX = 8192
+SECRETS = ("LIBRARIAN_API_TOKEN", "LIBRARIAN_DATABASE_URL", "OPENAI_API_KEY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,11 @@ def ollama_url(host: str) -> str:
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
     shown = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{shown}:{port}{parts.path.rstrip('/')}"
+
+
+def without_secrets() -> dict[str, str]:
+    """The environment for a process that reads what others have made."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}
 
 
 def server_url(host: str, port: int) -> str:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from librarian import ui
 from librarian.app import Librarian
+from librarian.models.hosts import HostView
 from librarian.snapshot import Snapshot
 
 
@@ -16,7 +17,7 @@ def hosts_table(snapshot: Snapshot) -> None:
     rows = [
         {
             "host": host.address,
-            "state": f"rests for {ui.span(host.rests_s)}" if host.trouble else "works",
+            "state": _state(host),
             "running": host.running,
             "at once": host.at_once,
             "ended": host.calls,
@@ -26,6 +27,12 @@ def hosts_table(snapshot: Snapshot) -> None:
         for host in snapshot.hosts
     ]
     st.dataframe(rows, key="hosts", hide_index=True)
+
+
+def _state(host: HostView) -> str:
+    if host.trouble:
+        return f"rests for {ui.span(host.rests_s)}"
+    return "works" if host.running else "idle"
 
 
 def hosts_area(librarian: Librarian) -> None:

@@ -24,6 +24,7 @@ from librarian.conversion import TEXT_BYTES, Converted, convert
 from librarian.documents import MAX_BYTES
 from librarian.errors import DocumentError, ScannedDocument, UnreadableDocument
 from librarian.recognition import languages
+from librarian.settings import without_secrets
 
 AT_ONCE = 2  # conversions; a third waits, so that the model and the pages keep their share
 POLL_S = 0.1
@@ -173,6 +174,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # it may quote the document
             cwd=Path(__file__).resolve().parent.parent,
+            env=without_secrets(),
         )
         self._measured = psutil.Process(self._process.pid)
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()

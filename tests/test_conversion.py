@@ -33,6 +33,7 @@ from librarian.intake import (
     was_recognised,
 )
 from librarian.library import Library
+from librarian.settings import SECRETS
 from librarian.workers import Converter, Limits
 from tests.formats import writers
 
@@ -321,7 +322,8 @@ while head := sys.stdin.buffer.read(8):
     if name == "noise":
         os.write(1, (4).to_bytes(8, "big") + b"zzzz")
         time.sleep(600)
-    answer({"text": name, "pages": []})
+    told = " ".join(os.environ) if name == "tell" else name
+    answer({"text": told, "pages": []})
 """
 
 
@@ -353,6 +355,14 @@ def test_a_worker_that_goes_wrong_costs_its_own_file_only(
         wild.convert(what, b"x" * 100_000)
     assert wild.convert("good", b"") == Converted(text="good")
     assert wild.started == 2
+
+
+def test_a_worker_is_told_no_secret(wild: Converter, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "hidden")
+    told = wild.convert("tell", b"").text.split()
+    assert "PATH" in told
+    assert not set(SECRETS) & set(told)
 
 
 def test_a_worker_is_used_again(wild: Converter) -> None:
