@@ -52,6 +52,11 @@ class Tables:
         """Lets go of the server where LightRAG could not."""
         let_go(self._db)
 
+    async def known(self) -> bool:
+        """Whether there is any document."""
+        sql = "SELECT EXISTS (SELECT FROM lightrag_doc_status WHERE workspace = $1) AS known"
+        return bool((await self._query(sql))[0]["known"])
+
     async def chunks(self) -> Rows:
         """All passages by id; what was read before is not read again."""
         names = set(await self.ids(self._rag.text_chunks))
