@@ -9,10 +9,12 @@ from dataclasses import replace
 from anyio import to_thread
 
 from librarian.checks import Check, Report, Severity, failure, fine, warning
+from librarian.errors import ModelError
 from librarian.facts import of_database
 from librarian.library import Library
 from librarian.machine import of_machine
-from librarian.models.ollama import PROMPT_TOKENS, builds_at, tagged
+from librarian.models.ollama import PROMPT_TOKENS, builds_at, is_loopback, tagged
+from librarian.models.openai import served_models
 from librarian.models.servers import Server, Shown, survey
 from librarian.settings import Settings
 
@@ -31,8 +33,12 @@ async def doctor(library: Library, settings: Settings, backend: str, *, reloads:
 
     `reloads` is how often a call found its model not in memory.
     """
-    checks, missing = await _of_hosts(library, settings, reloads)
-    if backend != "ollama":  # nothing waits for the server
+    missing: tuple[str, ...] = ()
+    if backend == "openai":
+        checks = await _of_endpoints(settings)
+    else:
+        checks, missing = await _of_hosts(library, settings, reloads)
+    if backend == "offline":  # nothing waits for the server
         checks = tuple(map(_softened, checks))
     database = await of_database(library, settings)
     machine = await to_thread.run_sync(of_machine, library, settings)
@@ -72,6 +78,30 @@ async def _of_hosts(
     if settings.more_hosts:
         checks += [await _alike(name, settings.ollama_hosts) for name in dict.fromkeys(names)]
     return tuple(checks), tuple(dict.fromkeys(missing))
+
+
+async def _of_endpoints(settings: Settings) -> tuple[Check, ...]:
+    """Servers of OpenAI's protocol: whether they answer, and list the models that are set."""
+    checks: list[Check] = []
+    wanted = {settings.openai_url: [settings.llm_model]}
+    wanted.setdefault(settings.openai_embed_url, []).append(settings.embed_model)
+    for url, names in wanted.items():
+        if settings.openai_key and url.startswith("http:") and not is_loopback(url):
+            said = f"OPENAI_API_KEY goes to {url} in the clear."
+            checks.append(warning("Key", said, "Set OPENAI_BASE_URL to an address with https."))
+        try:
+            listed = await served_models(url, settings.openai_key)
+        except ModelError as exc:
+            checks.append(failure(f"Server {url}", exc.detail or "It gave no list.", str(exc)))
+            continue
+        checks.append(fine(f"Server {url}", f"It lists {', '.join(listed[:SHOWN_MODELS])}."))
+        for name in names:
+            if name in listed:
+                checks.append(fine(f"Model {name}", "It is on the server."))
+            else:
+                remedy = "Set LIBRARIAN_LLM_MODEL and LIBRARIAN_EMBED_MODEL to names of that list."
+                checks.append(failure(f"Model {name}", f"{url} does not list it.", remedy))
+    return tuple(checks)
 
 
 async def _alike(name: str, hosts: tuple[str, ...]) -> Check:

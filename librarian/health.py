@@ -57,6 +57,7 @@ class Evidence:
     median_s: float = 0.0  #: of a call; 0 before the first has ended
     quiet_s: float = 0.0  #: since anything at all moved
     model: str = ""
+    backend: str = "ollama"
     reachable: bool = True
     loaded: Sequence[str] | None = None  #: models in the server's memory; None where unknown
     free_bytes: int = LEAST_FREE_BYTES
@@ -97,8 +98,8 @@ def _of_calls(seen: Evidence) -> Health | None:
     if silent > LOADING_S and not seen.reachable:
         return Health(
             verdict="waiting",
-            cause=f"Ollama does not answer; a call has been silent for {_span(silent)}.",
-            remedy="Start or restart it with `ollama serve`; the work goes on by itself.",
+            cause=f"{_server(seen)} does not answer; a call has been silent for {_span(silent)}.",
+            remedy=f"Start or restart it{_by_hand(seen)}; the work goes on by itself.",
         )
     if silent > LOADING_S and seen.loaded is not None and seen.model not in seen.loaded:
         others = ", ".join(name for name in seen.loaded)
@@ -122,7 +123,7 @@ def _of_calls(seen: Evidence) -> Health | None:
         return Health(
             verdict="slow",
             cause=f"A call has been silent for {_span(silent)}{usual}.",
-            remedy="Another program may be using Ollama: see `ollama ps`. Fewer calls at once "
+            remedy=f"Another program may be using {_other_use(seen)}. Fewer calls at once "
             "leave each more of the GPU.",
             restart=worst.number,
         )
@@ -136,6 +137,18 @@ def _of_calls(seen: Evidence) -> Health | None:
             restart=longest.number,
         )
     return None
+
+
+def _server(seen: Evidence) -> str:
+    return "Ollama" if seen.backend == "ollama" else "The model's server"
+
+
+def _other_use(seen: Evidence) -> str:
+    return "Ollama: see `ollama ps`" if seen.backend == "ollama" else "the server"
+
+
+def _by_hand(seen: Evidence) -> str:
+    return " with `ollama serve`" if seen.backend == "ollama" else ""
 
 
 def _of_quiet(seen: Evidence) -> Health | None:

@@ -10,6 +10,7 @@ import anyio
 
 from librarian.account import Account, CallRecord, CallView, Running, Ticket
 from librarian.errors import TruncatedAnswer
+from librarian.models.hosts import slots_of
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Vectors
 from librarian.tuning import HowMany
 from librarian.turns import Slots
@@ -43,6 +44,7 @@ class InFlight:
         self._embed_requests = EMBED_REQUESTS * max(1, len(model.card.hosts))
         self._embed_slots = Slots(self._embed_requests)
         self._embedding: set[anyio.CancelScope] = set()  # of the indexing
+        self._ended = anyio.Event()  # one of them, whatever came of it
         self._people = 0  # who wait for an answer
         self._people_embed = 0  # of them, whose question is being embedded
 
@@ -118,6 +120,8 @@ class InFlight:
         Raises:
             ModelError: also where a person had the call made anew.
         """
+        if ticket.person and slots_of(self._model) is not None:
+            await self._room_made()  # where there is room shows only then
         number, started, scope = next(self._numbers), self._clock(), anyio.CancelScope()
         running = Running(prompt.role.value, ticket, started, started, scope)
 
@@ -137,6 +141,7 @@ class InFlight:
                 completion = await self._model.complete(prompt, alive)
         finally:
             del self._running[number]
+            self._ended.set()
         if completion is None:
             if running.yields:
                 return None
@@ -187,13 +192,19 @@ class InFlight:
         if not self._people:
             self._slots.narrow(self._slots.limit)
             return
-        left = max(0, self._account.spoke_at_once - self._people)
+        slots = slots_of(self._model)
+        left = max(0, (self._account.spoke_at_once if slots is None else slots) - self._people)
         self._slots.narrow(left)
         work = [each for each in self._running.values() if not each.ticket.person]
         work.sort(key=lambda each: (not each.speaks, each.started_s))
         for each in work[left:]:
             each.yields = True
             each.scope.cancel()
+
+    async def _room_made(self) -> None:
+        while any(each.yields for each in self._running.values()):
+            self._ended = anyio.Event()
+            await self._ended.wait()
 
     @property
     def _embeds_at_once(self) -> int:

@@ -168,7 +168,7 @@ class Library:
         known = self.manifest
         keep = (
             f"LIBRARIAN_EMBED_MODEL={known.embed}"
-            if known.backend == "ollama"
+            if known.backend in ("ollama", "openai")
             else f"LIBRARIAN_BACKEND={known.backend}"
         )
         return EmbeddingMismatch(

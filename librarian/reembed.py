@@ -139,9 +139,10 @@ class Reembedding:
         if self._given_model is not None:
             return self._given_model, ""
         settings = self._settings
-        if settings.backend == "auto" and self._library.manifest.backend == "ollama":
-            # An Ollama that is only not running must not turn a library into an offline one.
-            settings = replace(settings, backend="ollama")
+        backend = self._library.manifest.backend
+        if settings.backend == "auto" and backend not in ("", "offline"):
+            # A server that is only not running must not turn a library into an offline one.
+            settings = replace(settings, backend=backend)
         choice = await choose(settings)
         return choice.model, choice.notice
 

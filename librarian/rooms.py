@@ -33,7 +33,8 @@ from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
 from librarian.models.hosts import SeveralHosts, hosts_of
-from librarian.models.ollama import loaded_models, server_version, tagged
+from librarian.models.ollama import tagged
+from librarian.models.presence import presence
 from librarian.models.protocol import Model
 from librarian.settings import Settings
 from librarian.shelf import cited_by_name
@@ -198,7 +199,7 @@ class Rooms:
 
     async def _work(self, model: Model) -> None:
         # One more than the server's slots: the next prompt is there when an answer has ended.
-        served = model.card.backend == "ollama"
+        served = model.card.backend != "offline"
         at_once = (self.settings.llm_max_async + served) * max(1, len(model.card.hosts))
         tuning = Tuning(at_once) if served else None
         self.calls = calls = Calls(
@@ -241,15 +242,11 @@ class Rooms:
         model = self.calls.model if self.calls else None
         self._probed = model is not None
         self._free = (await to_thread.run_sync(shutil.disk_usage, self.library.home)).free
-        if model is None or model.card.backend != "ollama":
-            self._reachable = model is not None
-            return
-        if model.card.fingerprint != self.library.manifest.fingerprint:  # learnt since the opening
+        if model is not None and model.card.fingerprint != self.library.manifest.fingerprint:
+            # It was learnt since the opening.
             keep = self.library.keep_fingerprint
             await to_thread.run_sync(keep, model.card.fingerprint)
-        host = next((each.address for each in hosts_of(model) if not each.trouble), model.card.host)
-        self._reachable = await server_version(host) is not None
-        self._loaded = await loaded_models(host)
+        self._reachable, self._loaded = await presence(model, self.settings.openai_key)
 
     async def _publish(self, files: tuple[FileSize, ...]) -> None:
         now = time.monotonic()
@@ -297,6 +294,7 @@ class Rooms:
                     median_s=rates.median_call_s,
                     quiet_s=now - moved_s,
                     model=tagged(calls.model.card.llm) if calls else "",
+                    backend=calls.model.card.backend if calls else "",
                     reachable=self._reachable,
                     loaded=self._loaded,
                     free_bytes=self._free,

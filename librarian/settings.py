@@ -14,7 +14,8 @@ from platformdirs import user_config_path
 from librarian.database import Database, parse
 from librarian.errors import SettingsError
 
-BACKENDS = ("auto", "ollama", "offline")
+BACKENDS = ("auto", "ollama", "offline", "openai")
+OPENAI_URL = "http://127.0.0.1:8000/v1"  # where vLLM listens
 OLLAMA_PORT = 11434
 # An extraction prompt of LightRAG is about 3,000 tokens around a chunk of 1,200 of ours; small
 # models' tokenizers need up to twice as many for Russian, and the answer has to fit as well.
@@ -29,6 +30,9 @@ class Settings:
     backend: str = "auto"  #: LIBRARIAN_BACKEND
     ollama_host: str = f"http://127.0.0.1:{OLLAMA_PORT}"  #: OLLAMA_HOST
     more_hosts: tuple[str, ...] = ()  #: the others, where OLLAMA_HOST names several
+    openai_url: str = OPENAI_URL  #: OPENAI_BASE_URL
+    openai_embed_url: str = OPENAI_URL  #: OPENAI_EMBED_BASE_URL, where embeddings are elsewhere
+    openai_key: str = field(default="", repr=False)  #: OPENAI_API_KEY
     llm_model: str = "qwen3:8b"  #: LIBRARIAN_LLM_MODEL
     embed_model: str = "bge-m3"  #: LIBRARIAN_EMBED_MODEL
     llm_max_async: int = 4  #: LLM_MAX_ASYNC, calls at once
@@ -68,6 +72,7 @@ class Settings:
             "backend": _choice(env, "LIBRARIAN_BACKEND", BACKENDS),
             "ollama_host": ollama[0],
             "more_hosts": ollama[1:],
+            **_openai(env),
             "llm_model": env.get("LIBRARIAN_LLM_MODEL", "").strip() or plain.llm_model,
             "embed_model": env.get("LIBRARIAN_EMBED_MODEL", "").strip() or plain.embed_model,
             "llm_max_async": _whole(env, "LLM_MAX_ASYNC", 4, 1, 256),
@@ -96,6 +101,46 @@ def ollama_urls(hosts: str) -> tuple[str, ...]:
     """
     named = [each for each in hosts.split(",") if each.strip()] or [""]
     return tuple(dict.fromkeys(map(ollama_url, named)))
+
+
+def _openai(env: Mapping[str, str]) -> dict[str, str]:
+    """The names are those that OpenAI's own client reads; a second address is ours."""
+    url = base_url(env.get("OPENAI_BASE_URL", "") or OPENAI_URL, "OPENAI_BASE_URL")
+    elsewhere = env.get("OPENAI_EMBED_BASE_URL", "")
+    return {
+        "openai_url": url,
+        "openai_embed_url": base_url(elsewhere, "OPENAI_EMBED_BASE_URL") if elsewhere else url,
+        "openai_key": _key(env.get("OPENAI_API_KEY", "").strip()),
+    }
+
+
+def _key(given: str) -> str:
+    """What may stand in a header; what is wrong is said without it."""
+    if not all("!" <= character <= "~" for character in given):
+        raise SettingsError("OPENAI_API_KEY has a space in it, or a letter that no key has.")
+    return given
+
+
+def base_url(given: str, name: str) -> str:
+    """An address such as `http://127.0.0.1:8000/v1`, without the last slash.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    text = given.strip().rstrip("/")
+    if any(mark in text for mark in "@?#"):  # it would be shown wherever the address is
+        raise SettingsError(
+            f"{name} holds more than an address such as {OPENAI_URL}. Put a key into "
+            "OPENAI_API_KEY."
+        )
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        known = False
+    if not known:
+        raise SettingsError(f"{name} is {given!r}, not an address such as {OPENAI_URL}.")
+    return text
 
 
 def _homes_file(env: Mapping[str, str]) -> Path:

@@ -5,6 +5,7 @@ import streamlit as st
 from librarian import ui
 from librarian.documents import Status
 from librarian.snapshot import Snapshot
+from librarian.ui_hosts import hosts_table
 
 MOST = 32  # calls at once
 # What a window of 1280 pixels shows without scrolling comes first.
@@ -168,8 +169,7 @@ def _calls(snapshot: Snapshot) -> None:
     if (why := snapshot.why_so_many) is not None:
         words = f"{limit} at once: {why}." if why else "How many at once is best is being measured."
         st.caption(ui.plain(words))
-    if snapshot.hosts:
-        _hosts(snapshot)
+    hosts_table(snapshot)
     names = {view.document.id: view.document.name for view in snapshot.documents}
     if snapshot.calls:
         st.dataframe(
@@ -193,22 +193,6 @@ def _calls(snapshot: Snapshot) -> None:
         st.vega_lite_chart(read, LAST_HOUR, height=160, key="hour")
     else:
         st.caption("No call has ended yet.")
-
-
-def _hosts(snapshot: Snapshot) -> None:
-    rows = [
-        {
-            "host": host.address,
-            "state": f"rests for {ui.span(host.rests_s)}" if host.trouble else "works",
-            "running": host.running,
-            "at once": host.at_once,
-            "ended": host.calls,
-            "half within": ui.span(host.median_s) if host.median_s else "–",
-            "remarks": host.trouble,
-        }
-        for host in snapshot.hosts
-    ]
-    st.dataframe(rows, key="hosts", hide_index=True)
 
 
 def _files(snapshot: Snapshot) -> None:

@@ -8,6 +8,7 @@ from librarian import ui
 from librarian.checks import Check, Report, Severity
 from librarian.pulls import PullState
 from librarian.ui_backup import backup_area
+from librarian.ui_hosts import hosts_area
 
 librarian = ui.get_librarian()
 st.title("System")
@@ -113,6 +114,8 @@ with st.container(horizontal=True):
         help="How many calls run at once and how long a chunk takes; it uses the model's time.",
     )
 
+hosts_area(librarian)
+
 st.subheader("Success table")
 with ui.told():
     success = librarian.verify()
@@ -141,7 +144,11 @@ st.table(
         "Library": ui.plain(str(settings.home)),
         "Backend": settings.backend,
         "Database": ui.plain(str(settings.database)) if settings.database else "none: files",
-        "Ollama": ui.plain(settings.hosts_text),
+        **(
+            {"Server": ui.plain(settings.openai_url)}
+            if settings.backend == "openai"
+            else {"Ollama": ui.plain(settings.hosts_text)}
+        ),
         "Language model": ui.plain(settings.llm_model),
         "Embedding model": ui.plain(settings.embed_model),
         "Calls at once": str(settings.llm_max_async),

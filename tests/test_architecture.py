@@ -30,7 +30,7 @@ LAYERS = (
     "app",
     "registry web entrance cli remote upkeep",
     "ui __main__",
-    "ui_backup ui_graph ui_held ui_homes ui_shelf ui_upload ui_watched",
+    "ui_backup ui_graph ui_held ui_homes ui_hosts ui_shelf ui_upload ui_watched",
     "pages streamlit_app",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -66,6 +66,7 @@ ROOMS = {
         "librarian/ui_graph.py",
         "librarian/ui_held.py",
         "librarian/ui_homes.py",
+        "librarian/ui_hosts.py",
         "librarian/ui_shelf.py",
         "librarian/ui_upload.py",
         "librarian/ui_watched.py",

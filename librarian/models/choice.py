@@ -8,6 +8,7 @@ from librarian.errors import EmbeddingMismatch
 from librarian.models.hosts import SeveralHosts
 from librarian.models.offline import OfflineModel
 from librarian.models.ollama import OllamaModel, missing_models
+from librarian.models.openai import OpenAIModel
 from librarian.models.protocol import Model, ModelCard
 from librarian.settings import Settings
 
@@ -47,6 +48,8 @@ async def choose(
         if reason:
             return Choice(OfflineModel(), reason)
     same = embed == settings.embed_model
+    if wanted == "openai":
+        return Choice(await _prepared(_openai(settings, dimension * same, fingerprint * same)))
 
     def made(host: str, like: ModelCard | None = None) -> OllamaModel:
         return OllamaModel(
@@ -65,12 +68,29 @@ async def choose(
         model = SeveralHosts(settings.ollama_hosts, made, models=models, at_once=at_once)
     else:
         model = made(settings.ollama_host)
+    return Choice(await _prepared(model))
+
+
+def _openai(settings: Settings, dimension: int, fingerprint: tuple[float, ...]) -> OpenAIModel:
+    return OpenAIModel(
+        url=settings.openai_url,
+        embed_url=settings.openai_embed_url,
+        key=settings.openai_key,
+        llm=settings.llm_model,
+        embed=settings.embed_model,
+        num_ctx=settings.num_ctx,
+        dimension=dimension,
+        fingerprint=fingerprint,
+    )
+
+
+async def _prepared(model: OllamaModel | SeveralHosts | OpenAIModel) -> Model:
     try:
         await model.prepare()
     except BaseException:
         await model.aclose()
         raise
-    return Choice(model)
+    return model
 
 
 async def _why_not_ollama(settings: Settings) -> str:

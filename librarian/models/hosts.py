@@ -7,18 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from time import monotonic
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 
 from librarian.decisions import Decision, row_for
 from librarian.errors import ModelError, ModelMissing, ModelUnavailable, ModelUnsuitable
-from librarian.models.ollama import OllamaModel, builds_at, tagged
-from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Role, Vectors
-from librarian.tuning import Tuning
+from librarian.models.ollama import LOADED_S, builds_at, tagged
+from librarian.models.protocol import Completion, Heard, Model, ModelCard, Prompt, Role, Vectors
+from librarian.tuning import Together, Tuning
 
 T = TypeVar("T")
-Make = Callable[[str, ModelCard | None], OllamaModel]  #: for a host, like this one where known
 Builds = dict[str, str]  #: the digest of each model of a host, by its name with its tag
 
 REST_S = 2.0  # of a host that has failed; twice as long each time
@@ -26,6 +25,21 @@ LONGEST_REST_S = 60.0
 MENDED_S = 20.0  # between two looks at a host that a person has to mend
 REMEMBERED = 32  # calls of a host, for its median
 PEOPLE = (Role.QUERY, Role.KEYWORD)
+
+
+class HostModel(Model, Protocol):
+    """The models of one host."""
+
+    async def prepare(self) -> None:
+        """Learns the embedding dimension where it is not known yet.
+
+        Raises:
+            ModelError: the server or the model is not there.
+        """
+        ...
+
+
+Make = Callable[[str, ModelCard | None], HostModel]  #: for a host, like this one where known
 
 
 class HostDisagrees(ModelUnsuitable):
@@ -49,8 +63,11 @@ class HostView:
 class _Host:
     address: str
     tuning: Tuning
-    model: OllamaModel | None = None
+    model: HostModel | None = None
     running: int = 0
+    most: dict[object, int] = field(default_factory=dict)  # that ran beside each of them
+    speaking: int = 0  # of those that run: the server works on their answers
+    spoke_at_once: int = 0  # most of them so far, which is how many slots it has
     embedding: int = 0
     calls: int = 0
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -84,8 +101,8 @@ class SeveralHosts:
         self._clock = clock
         self._hosts = [_Host(address, Tuning(at_once)) for address in addresses]
         self._agreed: dict[str, tuple[str, str]] = {}  # the digest of a model, and whose it is
-        self._lead: OllamaModel | None = None
-        self.tuning = Together(self)  #: how many calls at once all of them take
+        self._lead: HostModel | None = None
+        self.tuning = Together(self.levels, self.anew)  #: how many calls at once all of them take
 
     @property
     def card(self) -> ModelCard:
@@ -137,29 +154,42 @@ class SeveralHosts:
 
     async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
         """See `Model.complete`."""
-        spoke = False
-
-        def listening(piece: str) -> None:
-            nonlocal spoke
-            spoke = spoke or bool(piece)
-            if heard is not None:
-                heard(piece)
+        spoke, person = False, prompt.role in PEOPLE
 
         async def once(host: _Host) -> Completion:
+            speaks = False
+
+            def listening(piece: str) -> None:
+                nonlocal spoke, speaks
+                spoke = spoke or bool(piece)
+                host.speaking += not speaks
+                speaks = True
+                host.spoke_at_once = max(host.spoke_at_once, host.speaking)
+                if heard is not None:
+                    heard(piece)
+
+            call = object()
             host.running += 1
+            host.most[call] = 0
+            host.most = {each: max(most, host.running) for each, most in host.most.items()}
             try:
                 await self._greet(host)
                 begun_s = self._clock()
                 answer = await self._model_of(host).complete(prompt, listening)
-                self._note(host, prompt, answer, begun_s)
+                self._note(host, prompt, answer, begun_s, host.most[call])
             finally:
                 host.running -= 1
+                del host.most[call]
+                host.speaking -= speaks
             return answer
 
         def read() -> bool:  # a person has the beginning of it before them
             return spoke and prompt.role is Role.QUERY
 
-        return await self._somewhere(once, lambda host: host.running - host.tuning.level, read)
+        def load(host: _Host) -> int:  # a question goes to a slot, work where it is wanted
+            return host.running - (host.spoke_at_once if person else host.tuning.level)
+
+        return await self._somewhere(once, load, read)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Model.embed`."""
@@ -184,6 +214,10 @@ class SeveralHosts:
         """The hosts that take calls now, with what is known of how many."""
         found = [(host.address, host.tuning) for host in self._hosts if host.trouble is None]
         return found or [(self._hosts[0].address, self._hosts[0].tuning)]
+
+    def slots(self) -> int:
+        """How many answers the hosts that work have written at the same time."""
+        return sum(host.spoke_at_once for host in self._hosts if host.trouble is None)
 
     def anew(self) -> None:
         """The servers may be others now."""
@@ -247,7 +281,7 @@ class SeveralHosts:
 
     def _rest(self, host: _Host, exc: ModelError) -> None:
         resting = host.trouble is not None and self._clock() < host.until_s
-        host.trouble, host.known = exc, False
+        host.trouble, host.known, host.spoke_at_once = exc, False, 0
         if resting:  # calls that had begun together fail together
             return
         stopped = row_for(exc).decision is Decision.STOP
@@ -255,50 +289,28 @@ class SeveralHosts:
         host.until_s = self._clock() + (MENDED_S if stopped else pause)
         host.failures = min(host.failures + 1, 10)
 
-    def _note(self, host: _Host, prompt: Prompt, answer: Completion, begun_s: float) -> None:
+    def _note(
+        self, host: _Host, prompt: Prompt, answer: Completion, begun_s: float, beside: int
+    ) -> None:
         now = self._clock()
         host.calls += 1
+        host.known = host.known and answer.load_s < LOADED_S  # it may have been pulled anew
         host.seconds.append(now - begun_s)
         if prompt.role not in PEOPLE:
-            host.tuning.ended(now, answer.prompt_tokens, answer.output_tokens, host.running)
+            # Calls end together, and while their answers are written down fewer of them run.
+            host.tuning.ended(now, answer.prompt_tokens, answer.output_tokens, beside)
 
-    def _model_of(self, host: _Host) -> OllamaModel:
+    def _model_of(self, host: _Host) -> HostModel:
         if host.model is None:
             host.model = self._make(host.address, self._lead.card if self._lead else None)
         return host.model
 
 
-class Together:
-    """The tuning of several hosts as that of one: as many calls as all that work take."""
-
-    def __init__(self, hosts: SeveralHosts) -> None:
-        self._hosts = hosts
-        self._told = 0
-
-    @property
-    def level(self) -> int:
-        """How many calls run at once."""
-        return sum(tuning.level for _, tuning in self._hosts.levels())
-
-    @property
-    def said(self) -> str:
-        """Why so many; empty while one of them finds it out."""
-        levels = self._hosts.levels()
-        if not all(tuning.said for _, tuning in levels):
-            return ""
-        return "; ".join(f"{tuning.level} at {host}, {tuning.said}" for host, tuning in levels)
-
-    def anew(self) -> None:
-        """Begins again at every host."""
-        self._hosts.anew()
-
-    def ended(self, now_s: float, prompt_tokens: int, output_tokens: int, at_once: int) -> bool:
-        """Whether it has changed since the last call: each host has counted its own."""
-        del now_s, prompt_tokens, output_tokens, at_once
-        changed, self._told = self.level != self._told, self.level
-        return changed
-
-
 def hosts_of(model: object) -> tuple[HostView, ...]:
     """The hosts of a model as they are now, where it has several."""
     return model.views() if isinstance(model, SeveralHosts) else ()
+
+
+def slots_of(model: object) -> int | None:
+    """How many answers its hosts write at once, as far as is seen; None where it has no several."""
+    return model.slots() if isinstance(model, SeveralHosts) else None

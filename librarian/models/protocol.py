@@ -69,7 +69,7 @@ class Completion:
 class ModelCard:
     """Which models answer, and where."""
 
-    backend: str  #: `ollama` or `offline`
+    backend: str  #: `ollama`, `openai` or `offline`
     llm: str
     embed: str
     host: str  #: empty for the offline model
