@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import to_thread
 
-from librarian.errors import DatabaseUnavailable, LibrarianError
+from librarian.errors import DatabaseUnavailable, LibrarianError, WrongStorage
 from librarian.evidence import SEPARATOR
 from librarian.library import FileSize, Library
 from librarian.vectors import Rows
@@ -48,6 +48,10 @@ class Holdings(Protocol):
 
     def end(self) -> None:
         """Lets go of what LightRAG has left open."""
+        ...
+
+    async def known(self) -> bool:
+        """Whether there is any document."""
         ...
 
     async def chunks(self) -> Rows:
@@ -101,6 +105,10 @@ class Files:
 
     def end(self) -> None:
         """Nothing is left open."""
+
+    async def known(self) -> bool:
+        """Whether there is any document."""
+        return bool(self._rag.doc_status._data)
 
     async def chunks(self) -> Rows:
         """All passages by id."""
@@ -178,6 +186,23 @@ SAID = {
     "entities": ("content", "entity_name", "source_id", "file_path"),
     "relationships": ("content", "src_id", "tgt_id", "source_id", "file_path"),
 }
+
+
+async def take_up(library: Library, holdings: Holdings) -> None:
+    """Looks whether a library is where it should be, and tidies up there.
+
+    Raises:
+        WrongStorage: it is another database than that of this library.
+        DatabaseUnavailable: the server is away again.
+    """
+    indexed = await to_thread.run_sync(library.catalogue.any_indexed)
+    if indexed and library.manifest.storage == "postgres" and not await holdings.known():
+        raise WrongStorage(
+            "The database of LIBRARIAN_DATABASE_URL has nothing of this library, whose name there "
+            f"is {library.manifest.workspace}. Set it to the database that has, or restore that "
+            "one from its backup."
+        )
+    await sweep(library, holdings)
 
 
 async def sweep(library: Library, holdings: Holdings) -> None:

@@ -57,6 +57,8 @@ def read_manifest(home: Path) -> Manifest:
             )
         numbers = tuple(map(float, data.pop("fingerprint", ())))
         manifest = Manifest(**data, fingerprint=numbers)
+        if manifest.storage not in STORAGES:
+            raise ValueError(f"storage is {manifest.storage!r:.40}")
     except (OSError, ValueError, TypeError, AttributeError) as exc:
         raise LibraryError(
             f"{path} is damaged ({exc}). Put back a copy of it, or move it away to begin anew; "

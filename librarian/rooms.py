@@ -25,7 +25,7 @@ from librarian.engine import Engine
 from librarian.errors import AWAITED, EmbeddingMismatch, LibrarianError, NotReady
 from librarian.evidence import Retrieval
 from librarian.health import LEAST_FREE_BYTES, PACKAGES, Evidence, throughput, verdict
-from librarian.holdings import sizes_of, sweep
+from librarian.holdings import sizes_of, take_up
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
 from librarian.language import language_of
@@ -221,7 +221,7 @@ class Rooms:
             borders=partial(borders_of_text, self.library),
             edits=self.library.edits,
         ) as engine:
-            await sweep(self.library, engine.holdings)
+            await take_up(self.library, engine.holdings)
             await engine.editing.settle()
             self.engine = engine
             self.answers = Answers(engine, calls, time.monotonic, self._named)

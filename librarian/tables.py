@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,11 @@ class Tables:
     def end(self) -> None:
         """Lets go of the server where LightRAG could not."""
         let_go(self._db)
+
+    async def known(self) -> bool:
+        """Whether there is any document."""
+        sql = "SELECT EXISTS (SELECT FROM lightrag_doc_status WHERE workspace = $1) AS known"
+        return bool((await self._query(sql))[0]["known"])
 
     async def chunks(self) -> Rows:
         """All passages by id; what was read before is not read again."""
@@ -156,10 +162,11 @@ class Tables:
             await self._db.execute(
                 f"DELETE FROM {table} WHERE workspace = $1", {"workspace": workspace}
             )
+        plain = re.sub(r"([\\%_])", r"\\\1", workspace)
         rows = await self._db.query(
             "SELECT tablename AS name FROM pg_tables WHERE schemaname = ANY(current_schemas(false))"
             " AND tablename LIKE $1",
-            [f"lightrag\\_vdb\\_%\\_{workspace.replace('_', chr(92) + '_')}\\_%d"],
+            [f"lightrag\\_vdb\\_%\\_{plain}\\_%d"],
             multirows=True,
         )
         for row in rows:

@@ -98,12 +98,16 @@ class PostgresServer:
                 [programs / "postgres", "--version"], check=True, capture_output=True, **self._as
             )  # type: ignore[call-overload]
         except (OSError, subprocess.CalledProcessError):
-            copied = self._folder / "programs"
-            shutil.copytree(programs.parent, copied, symlinks=True)
+            package_folder, copied = programs.parent.parent, self._folder / "programs"
+            libraries = package_folder.with_name(f"{package_folder.name}.libs")
+            place = copied / package_folder.name / programs.parent.name
+            shutil.copytree(programs.parent, place, symlinks=True)
+            if libraries.is_dir():  # the programs look for them beside their package
+                shutil.copytree(libraries, copied / libraries.name)
             for path in (copied, *copied.rglob("*")):
                 if not path.is_symlink():
                     path.chmod(path.stat().st_mode | 0o555)
-            return copied / programs.name
+            return place / programs.name
         return programs
 
     def _run(self, program: str, *words: str) -> None:

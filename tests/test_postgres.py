@@ -182,6 +182,29 @@ def test_a_library_in_the_database_does_not_open_without_it(kept: Kept, tmp_path
         without.close()
 
 
+def test_another_database_is_not_taken_for_an_empty_library(
+    kept: Kept, opened: Opened, url: str
+) -> None:
+    settings = kept("home")
+    filled(opened(settings)).close()
+
+    async def prepare() -> None:
+        connection = await connect(parse(url))
+        await connection.execute("DROP DATABASE IF EXISTS other")
+        await connection.execute("CREATE DATABASE other")
+        await connection.close()
+
+    with start_blocking_portal() as portal:
+        portal.call(prepare)
+    other = Librarian.open(settings_of(settings.home, f"{url.rpartition('/')[0]}/other"))
+    try:
+        with pytest.raises(WrongStorage, match="has nothing of this library"):
+            other.wait_ready()
+    finally:
+        other.close()
+    assert opened(settings).graph().entities
+
+
 def test_a_library_that_has_documents_in_files_stays_there(kept: Kept, tmp_path: Path) -> None:
     librarian = Librarian.open(settings_of(tmp_path / "home"))
     try:
