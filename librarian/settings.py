@@ -68,12 +68,13 @@ class Settings:
         """
         env = os.environ if environ is None else environ
         plain, ollama = cls(), ollama_urls(env.get("OLLAMA_HOST", ""))
+        backend = given.get("backend") or _choice(env, "LIBRARIAN_BACKEND", BACKENDS)
         values: dict[str, object] = {
             "home": Path(env.get("LIBRARIAN_HOME") or "library").expanduser().absolute(),
-            "backend": _choice(env, "LIBRARIAN_BACKEND", BACKENDS),
+            "backend": backend,
             "ollama_host": ollama[0],
             "more_hosts": ollama[1:],
-            **_openai(env),
+            **(_openai(env) if backend == "openai" else _openai_of_others(env)),
             "llm_model": env.get("LIBRARIAN_LLM_MODEL", "").strip() or plain.llm_model,
             "embed_model": env.get("LIBRARIAN_EMBED_MODEL", "").strip() or plain.embed_model,
             "llm_max_async": _whole(env, "LLM_MAX_ASYNC", 4, 1, 256),
@@ -113,6 +114,14 @@ def _openai(env: Mapping[str, str]) -> dict[str, str]:
         "openai_embed_url": base_url(elsewhere, "OPENAI_EMBED_BASE_URL") if elsewhere else url,
         "openai_key": _key(env.get("OPENAI_API_KEY", "").strip()),
     }
+
+
+def _openai_of_others(env: Mapping[str, str]) -> dict[str, str]:
+    """The same where nothing wants it now: other programs read these variables, in other ways."""
+    try:
+        return _openai(env)
+    except SettingsError:
+        return {}
 
 
 def _key(given: str) -> str:
