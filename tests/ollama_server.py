@@ -1060,8 +1060,8 @@ class OllamaServer:
         except Refusal as refusal:
             await exchange.json(refusal.status, refusal.body, refusal.content_type)
         finally:
-            self.in_flight -= 1
             self._calls.append(visit.record())
+            self.in_flight -= 1
             self.changed()
 
     def _early_error(self, visit: _Visit) -> None:

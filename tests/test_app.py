@@ -485,6 +485,8 @@ def test_a_question_can_be_stopped_and_the_server_is_free_again(
     server.latency_s = 20.0
     server.inject(Fault.STALLED_STREAM, match="/api/chat", containing="---Context---", seconds=20)
     stream = librarian.ask("Who designed the Analytical Engine?", "naive")
+    asked = librarian.snapshot
+    until(lambda: any(call.role == "query" for call in asked().calls), "the model to be asked")
     until(lambda: server.generating, "the question to be at the server")
     stream.stop()
     with pytest.raises(LibrarianError, match="stopped"):
