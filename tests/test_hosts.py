@@ -170,6 +170,5 @@ def test_a_library_goes_over_from_ollama_once_its_vectors_are_made_anew(
         assert server.asked == []  # no language model
         librarian = opened(after)
         assert librarian.ask("Who sailed with Mate Willow3?").answer.sources
-        card = librarian.snapshot().model
-        assert card is not None
-        assert card.backend == "openai"
+        until(lambda: librarian.snapshot().model, "the snapshot of the open library")
+        assert as_json(librarian.snapshot(), 0.0)["model"]["backend"] == "openai"
