@@ -23,6 +23,7 @@ from librarian.embeddings import Embeddings
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
 from librarian.errors import DocumentPaused
 from librarian.lexicon import Lexicon
+from librarian.saving import Saving
 from librarian.settings import Settings
 from librarian.signals import Ear, Heard, attend
 from librarian.tokens import PieceTokenizer
@@ -77,6 +78,7 @@ async def open_engine(
     with translated():
         await rag.initialize_storages()
     _lock_lightly(rag)
+    saving = await to_thread.run_sync(Saving, rag, directory / workspace)
     _forget_makeshifts(rag.llm_response_cache, desk)
     attend(rag.chunks_vdb, "chunks", heard, embeddings.soon)
     attend(rag.entities_vdb, "entities", heard, embeddings.soon)
@@ -85,7 +87,7 @@ async def open_engine(
     logging.getLogger("lightrag").addHandler(ear)
     editing = Editing(rag, embeddings, edits, reached)
     lexicon = Lexicon() if calls.model.card.backend == "offline" else None
-    engine = Engine(rag, desk, embeddings, editing, lexicon)
+    engine = Engine(rag, desk, embeddings, editing, lexicon, saving)
     try:
         yield engine
     finally:
@@ -93,6 +95,7 @@ async def open_engine(
         with anyio.CancelScope(shield=True):
             await editing.close()
             await _shut(rag, calls)
+            await saving.close()
 
 
 async def _shut(rag: LightRAG, calls: Calls) -> None:
@@ -146,7 +149,12 @@ def _forget_makeshifts(cache: Any, desk: Desk) -> None:
     upsert = cache.upsert
 
     async def kept(data: dict[str, dict[str, Any]]) -> None:
-        real = {k: v for k, v in data.items() if not desk.is_makeshift(str(v.get("return", "")))}
+        # The prompt is most of a row, nothing reads it, and the journal knows what was asked.
+        real = {
+            key: row | {"original_prompt": ""}
+            for key, row in data.items()
+            if not desk.is_makeshift(str(row.get("return", "")))
+        }
         if real:
             await upsert(real)
 

@@ -18,6 +18,7 @@ from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
 from librarian.knowledge import Graph
 from librarian.lexicon import Lexicon
 from librarian.models.protocol import Message
+from librarian.saving import Saving
 from librarian.scope import learned, within, worded
 from librarian.tokens import PieceTokenizer
 from librarian.translation import translated
@@ -46,13 +47,18 @@ class Engine:
         embeddings: Embeddings,
         editing: Editing,
         lexicon: Lexicon | None = None,
+        saving: Saving | None = None,
     ) -> None:
-        """With a `lexicon`, passages are searched for by their words, too."""
+        """With a `lexicon`, passages are searched for by their words, too.
+
+        `saving` writes the files of storages that are in files.
+        """
         self.editing = editing
         self._rag = rag
         self._desk = desk
         self._embeddings = embeddings
         self._lexicon = lexicon
+        self._saving = saving
         self._work = anyio.Event()
         self._version = 0
 
@@ -76,9 +82,9 @@ class Engine:
         plain = sanitize_text_for_encoding(text)
         self._desk.expect(document, plain)
         with translated():
-            await self._enqueue(document, plain)
-            self._work.set()
             try:
+                await self._enqueue(document, plain)
+                self._work.set()
                 row = await self._ended(document)
                 alarms = await self._desk.alarms(document)
                 warnings = (*self._desk.unread(document.id).values(), *alarms)
@@ -108,6 +114,11 @@ class Engine:
                 await anyio.sleep(1)
                 self._work.set()
             await self.editing.idle()
+
+    async def keep_files(self) -> None:
+        """Writes LightRAG's own files whenever it is quiet; ends when cancelled."""
+        if self._saving is not None:
+            await self._saving.run(lambda: self._desk.busy, self.editing.still)
 
     async def delete(self, doc_id: str) -> None:
         """Takes a document out of the graph, the vectors and the statuses.

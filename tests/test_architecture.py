@@ -18,10 +18,10 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue removed journal edits manifest library backup inflight calls signals quality desk"
-    " embeddings pulls lexicon borders",
-    "telling evidence scope translation engine storages editing assembly workers intake snapshot"
-    " outlook",
+    "catalogue changes noted removed journal edits manifest library backup inflight calls signals"
+    " quality desk embeddings pulls lexicon borders",
+    "telling evidence scope translation engine saving storages editing assembly workers intake"
+    " snapshot outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",
@@ -41,6 +41,7 @@ ROOMS = {
         "librarian/engine.py",
         "librarian/assembly.py",
         "librarian/editing.py",
+        "librarian/saving.py",
         "librarian/storages.py",
         "librarian/scope.py",
         "librarian/translation.py",
@@ -75,6 +76,7 @@ ROOMS = {
     "sqlite3": (
         "librarian/backup.py",
         "librarian/catalogue.py",
+        "librarian/changes.py",
         "librarian/edits.py",
         "librarian/journal.py",
         "librarian/machine.py",

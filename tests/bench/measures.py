@@ -19,6 +19,7 @@ from tests.bench.admission import admission
 from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
+from tests.bench.growth import growth
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
@@ -136,6 +137,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "upload": upload,
     "admission": admission,
     "asking": asking,
+    "growth": growth,
     "slots": slots,
     "ranking": ranking,
 }
