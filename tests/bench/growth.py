@@ -19,6 +19,7 @@ SIZES = (20, 40, 80, 160)  # documents
 BYTES = 30_000  # of each, about ten chunks
 ENOUGH_S = 1200.0
 LOOK_S = 0.1
+SLOW_S = 3.0  # a call takes, until all documents are there
 MB = 1 << 20
 
 
@@ -37,9 +38,13 @@ def growth(corpus: Path | None) -> list[Row]:
     """Small documents, one after the other, with a model that answers at once."""
     del corpus  # so many small ones are made up
     with own_folder() as folder, stand_in(folder) as ollama:
-        ollama.set(latency_s=0.0)
+        ollama.set(latency_s=SLOW_S)
         with app(folder / "home", **reads_with(ollama)) as measured:
-            moments = list(grown(measured, folder, SIZES, BYTES))
+            measured.until_ready()
+            for path in small_texts(folder, max(SIZES), BYTES):
+                measured.add(path)
+            ollama.set(latency_s=0.0)
+            moments = list(grown(measured, SIZES))
         disk = sum(path.stat().st_size for path in (folder / "home").rglob("*") if path.is_file())
     first, last = (_each_s(*pair) for pair in (moments[:2], moments[-2:]))
     rows = [Row(what="growth: last documents / first documents", value=last / first, unit="times",
@@ -57,14 +62,11 @@ def growth(corpus: Path | None) -> list[Row]:
     return [*rows, Row(what="growth: on the disk", value=disk / MB, unit="MB")]
 
 
-def grown(measured: App, folder: Path, sizes: tuple[int, ...], size: int) -> Iterator[Moment]:
+def grown(measured: App, sizes: tuple[int, ...]) -> Iterator[Moment]:
     """How it stands at the beginning, and when so many documents are processed."""
-    measured.until_ready()
-    for path in small_texts(folder, max(sizes), size):
-        measured.add(path)
     process = psutil.Process(measured.process.pid)
     lag_s, begun_s = 0.0, time.monotonic()
-    wanted = iter((1, *sizes))  # the first one loads what all of them need
+    wanted = iter((4, *sizes))  # the first ones load what all of them need
     number = next(wanted)
     while True:
         report = measured.status()
