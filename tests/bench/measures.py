@@ -24,6 +24,7 @@ from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
 from tests.bench.outage import outage
+from tests.bench.peer import peer
 from tests.bench.pictures import pictures
 from tests.bench.processes import (
     ENDED,
@@ -137,6 +138,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "upload": upload,
     "admission": admission,
     "asking": asking,
+    "peer": peer,
     "growth": growth,
     "slots": slots,
     "ranking": ranking,
