@@ -54,14 +54,14 @@ class Saving:
         for storage in rag._index_storages():
             self._take(storage)
 
-    async def run(self, busy: Callable[[], bool], still: Still) -> None:
+    async def run(self, busy: Callable[[], bool], still: Still, quiet_s: float = QUIET_S) -> None:
         """Writes the files when it is quiet and much has changed; ends when cancelled.
 
         `busy` says that documents are being read, `still` keeps the graph as it is.
         """
         while True:
             before = self._changes.bytes
-            await anyio.sleep(QUIET_S)
+            await anyio.sleep(quiet_s)
             if busy() or self._changes.bytes != before:
                 continue
             if not await to_thread.run_sync(self._due):
