@@ -44,6 +44,7 @@ from tests.bench.processes import (
 )
 from tests.bench.ranking import ranking
 from tests.bench.report import Row, percentile
+from tests.bench.scale import scale
 from tests.bench.slots import slots
 from tests.bench.soak import measure as soak
 from tests.bench.uploading import upload
@@ -140,6 +141,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "asking": asking,
     "peer": peer,
     "growth": growth,
+    "scale": scale,
     "slots": slots,
     "ranking": ranking,
 }
