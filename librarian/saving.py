@@ -1,8 +1,8 @@
 """When LightRAG's storages are written: changes at once, whole files when there is time.
 
 LightRAG says "processed" of a document only after its storages have said that they are written.
-They say it here when the changes of all of them are in one transaction of `changes`; on the disk is
-always what was in memory at one moment. The files under the names that people know are written
+They say it here when the changes are in `changes`, those of the graph, its vectors and what goes
+with them in one transaction. The files under the names that people know are written
 while nothing else goes on.
 """
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,16 @@ QUIET_S = 1.0  # what comes now is often followed by more
 AGAIN_S = 60.0  # after a failure
 SHARE = 0.25  # of the files: with so many changes, larger ones are written
 _ROWS_A_PIECE = 3 * 64  # three bytes are four letters; only the last piece may end between them
+
+# LightRAG writes these at moments when others are half done; the rest is one with the graph.
+_ALONE = {
+    "doc_status",
+    "full_docs",
+    "full_entities",
+    "full_relations",
+    "llm_response_cache",
+    "text_chunks",
+}
 
 log = logging.getLogger(__name__)
 Still = Callable[[], AbstractAsyncContextManager[None]]
@@ -77,24 +88,28 @@ class Saving:
         changes, files = self._changes.bytes, self._file_bytes()
         return changes > 0 and (files + changes < SMALL or changes > SHARE * files)
 
-    async def commit(self) -> None:
-        """Puts on the disk what has changed in all storages; who waits together shares a write.
+    async def commit(self, only: str = "") -> None:
+        """Puts on the disk what has changed, of one storage or of all; a write is whole or not
+        there, and those who wait together share it.
 
         Raises:
             LibraryError: there is no room; the next one writes it.
         """
         async with self._turn:
-            found = {name: noted.changed(name) for name, noted in self._noted.items()}
-            changes = [each for some in found.values() for each in some]
-            if not changes:
-                return
-            try:
-                with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(self._changes.write, changes)
-            except BaseException:
-                for name, some in found.items():
-                    self._noted[name].unsaved(some)
-                raise
+            await self._commit((only,) if only else tuple(self._noted))
+
+    async def _commit(self, names: Iterable[str]) -> None:
+        found = {name: self._noted[name].changed(name) for name in names}
+        changes = [each for some in found.values() for each in some]
+        if not changes:
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._changes.write, changes)
+        except BaseException:
+            for name, some in found.items():
+                self._noted[name].unsaved(some)
+            raise
 
     async def write_files(self) -> None:
         """Writes all files, so that there are no changes beside them.
@@ -102,20 +117,22 @@ class Saving:
         Call it while nobody writes the graph.
 
         Raises:
-            OSError: there is no room; the changes stay.
+            LibraryError, OSError: there is no room; the changes stay.
         """
-        await self.commit()
         async with self._turn:
+            while any(noted.touched for noted in self._noted.values()):
+                await self._commit(tuple(self._noted))
+            pieces = {name: _pieces(noted) for name, noted in self._noted.items()}  # of one moment
             with anyio.CancelScope(shield=True):
-                for name, noted in self._noted.items():
-                    await to_thread.run_sync(write_pieces, self._folder / name, _pieces(noted))
+                for name, each in pieces.items():
+                    await to_thread.run_sync(write_pieces, self._folder / name, each)
                 await to_thread.run_sync(self._changes.clear)
 
     async def close(self) -> None:
-        """Writes what is left, and the files if that is quick."""
-        await self.commit()
+        """Writes the files if that is quick. What LightRAG has left half done is not kept."""
         files = await to_thread.run_sync(self._file_bytes)
-        if 0 < self._changes.bytes < SMALL - files:
+        half = any(noted.touched for noted in self._noted.values())
+        if 0 < self._changes.bytes < SMALL - files and not half:
             await self.write_files()
         self._changes.close()
 
@@ -136,7 +153,8 @@ class Saving:
         else:
             name = Path(storage._file_name).name
             storage._data = noted = NotedRows(storage._data)
-            storage.index_done_callback = self.commit
+            alone = storage.namespace in _ALONE
+            storage.index_done_callback = partial(self.commit, name) if alone else self.commit
         noted.replay(self._changes.read(name))
         self._noted[name] = noted
 
