@@ -173,6 +173,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "re-embed", parents=[report], help="make all vectors anew with the embedding model now set"
     )
+    move = commands.add_parser(
+        "migrate", parents=[report], help="move graph and vectors into PostgreSQL, or into files"
+    )
+    move.add_argument("--to", choices=("postgres", "files"), required=True)
     return parser
 
 

@@ -17,6 +17,7 @@ from librarian.edits import Entry
 from librarian.errors import LibrarianError, NotReady
 from librarian.estimates import Queue
 from librarian.examination import Examination
+from librarian.health import stale
 from librarian.held import Held
 from librarian.indexing import Indexing
 from librarian.journal import Holdings, Kept
@@ -28,7 +29,7 @@ from librarian.models.protocol import Message, Model
 from librarian.portal import Portal
 from librarian.pulls import Pull, Pulls, open_pulls
 from librarian.reception import Reception
-from librarian.rooms import Rooms, open_rooms, stale
+from librarian.rooms import Rooms, open_rooms
 from librarian.settings import Settings
 from librarian.shelf import Shelf
 from librarian.snapshot import Snapshot
@@ -52,7 +53,7 @@ class Librarian:
         self._logbook = Logbook(library.log)
         self.portal = self._portal = Portal()  #: the way to the loop, for routes that await
         self._rooms: Rooms = self._portal.enter(open_rooms(library, settings, self._logbook, model))
-        self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_host))
+        self._pulls: Pulls = self._portal.enter(open_pulls(settings.ollama_hosts))
         self._views = GraphViews(library.home / "pictures")
         self.uploads = Uploads(library.home / "incoming")
         self.uploads.sweep()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,14 +17,18 @@ from anyio import to_thread
 
 from librarian.calls import Calls
 from librarian.chunking import chunks_of
+from librarian.copying import Store
+from librarian.database import Database
 from librarian.desk import LANGUAGE_MARK, Desk
 from librarian.editing import Editing
 from librarian.edits import Edits
 from librarian.embeddings import Embeddings
 from librarian.engine import DOCUMENTS_AT_ONCE, Engine
 from librarian.errors import DocumentPaused
+from librarian.holdings import Holdings
 from librarian.lexicon import Lexicon
-from librarian.saving import Saving
+from librarian.models.protocol import ModelCard, NoModel
+from librarian.opening import forget_shared, import_lightrag, opened
 from librarian.settings import Settings
 from librarian.signals import Ear, Heard, attend
 from librarian.tokens import PieceTokenizer
@@ -53,55 +58,88 @@ async def open_engine(
     chunk_tokens: int,
     calls: Calls,
     heard: Heard,
+    database: Database | None = None,
     borders: Borders = lambda _: (),
     edits: Edits | None = None,
     reached: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Engine]:
     """LightRAG over a folder, with the models behind `calls`; `heard` gets its progress.
 
-    `borders` says of a text where its chunks begin, where a fresh cut is not to say it.
-
-    A person's edits are written down in `edits`; `reached` hears of each step of making one.
+    With a `database`, its storages are there, and the folder stays empty. `borders` says of a text
+    where its chunks begin, where a fresh cut is not to say it. A person's edits are written down in
+    `edits`; `reached` hears of each step of making one.
 
     Raises:
         EmbeddingMismatch: the vectors there have another dimension.
         EngineError: LightRAG could not open its files.
+        DatabaseUnavailable: the server is away.
+        DatabaseUnfit: it lacks something.
     """
-    await to_thread.run_sync(_import_lightrag)
+    await to_thread.run_sync(import_lightrag)
     _spare_collector()
     desk = Desk(calls, settings.language, settings.gleaning)
     embeddings = Embeddings(calls, settings.embed_batch)
-    rag = await to_thread.run_sync(
+    build = partial(
         _build, directory, workspace, settings, chunk_tokens, calls, desk, embeddings, borders
     )
     asyncio.get_running_loop().set_exception_handler(_without_paused)
-    with translated():
-        await rag.initialize_storages()
+    rag, holdings = await opened(build, database, calls.model.card.dimension)
     _lock_lightly(rag)
-    saving = await to_thread.run_sync(Saving, rag, directory / workspace)
     _forget_makeshifts(rag.llm_response_cache, desk)
     attend(rag.chunks_vdb, "chunks", heard, embeddings.soon)
     attend(rag.entities_vdb, "entities", heard, embeddings.soon)
     attend(rag.relationships_vdb, "relations", heard, embeddings.soon)
     ear = Ear(heard)
     logging.getLogger("lightrag").addHandler(ear)
-    editing = Editing(rag, embeddings, edits, reached)
+    editing = Editing(rag, holdings, embeddings, edits, reached)
     lexicon = Lexicon() if calls.model.card.backend == "offline" else None
-    engine = Engine(rag, desk, embeddings, editing, lexicon, saving)
+    engine = Engine(rag, holdings, desk, embeddings, editing, lexicon)
     try:
         yield engine
     finally:
         logging.getLogger("lightrag").removeHandler(ear)
         with anyio.CancelScope(shield=True):
+            await holdings.close()
             await editing.close()
-            await _shut(rag, calls)
-            await saving.close()
+            await _shut(rag, calls, holdings)
 
 
-async def _shut(rag: LightRAG, calls: Calls) -> None:
+@asynccontextmanager
+async def open_storages(
+    *,
+    directory: Path,
+    workspace: str,
+    settings: Settings,
+    card: ModelCard,
+    database: Database | None = None,
+) -> AsyncIterator[Store]:
+    """LightRAG's storages alone, to copy them: there is no model that anything could be asked.
+
+    Two may be open at once; `forget_shared` ends what they share.
+    """
+    await to_thread.run_sync(import_lightrag)
+    calls = Calls(NoModel(card), limit=1)
+    desk, embeddings = Desk(calls, "", 0), Embeddings(calls, settings.embed_batch)
+    build = partial(
+        _build, directory, workspace, settings, 1200, calls, desk, embeddings, lambda _: ()
+    )
+    rag, holdings = await opened(build, database, card.dimension)
+    try:
+        yield Store(rag, holdings)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await holdings.close()
+            calls.close()
+            await rag.embedding_func.func.shutdown(graceful=False)
+            for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
+                await storage.drop_pending_index_ops()
+            await rag.finalize_storages()
+            await holdings.save()
+            holdings.end()
+
+
+async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
     """Saves what is paid for and lets go; half-merged documents are left to the next start."""
-    from lightrag.kg.shared_storage import finalize_share_data
-
     calls.close()
     await calls.ended()
     try:
@@ -111,8 +149,10 @@ async def _shut(rag: LightRAG, calls: Calls) -> None:
         await rag.llm_response_cache.index_done_callback()
         await rag._discard_pending_index_ops()
         await rag.finalize_storages()
+        await holdings.save()
     finally:
-        finalize_share_data()
+        holdings.end()
+        forget_shared()
 
 
 def _without_paused(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -140,8 +180,9 @@ def _lock_lightly(rag: LightRAG) -> None:
     from lightrag.kg.shared_storage import NamespaceLock
 
     for storage in vars(rag).values():
-        if isinstance(getattr(storage, "_storage_lock", None), NamespaceLock):
-            storage._storage_lock = asyncio.Lock()
+        for name in ("_storage_lock", "_flush_lock"):
+            if isinstance(getattr(storage, name, None), NamespaceLock):
+                setattr(storage, name, asyncio.Lock())
 
 
 def _forget_makeshifts(cache: Any, desk: Desk) -> None:
@@ -161,20 +202,6 @@ def _forget_makeshifts(cache: Any, desk: Desk) -> None:
     cache.upsert = kept
 
 
-def _import_lightrag() -> None:
-    """Imports LightRAG without letting a stray `.env` change this process's environment."""
-    before = dict(os.environ)
-    import lightrag
-    import lightrag.kg.shared_storage
-    import lightrag.utils  # noqa: F401
-
-    os.environ.clear()
-    os.environ.update(before)
-    for handler in list(logging.getLogger("lightrag").handlers):
-        if type(handler).__name__ == "SafeStreamHandler":
-            logging.getLogger("lightrag").removeHandler(handler)
-
-
 def _build(
     directory: Path,
     workspace: str,
@@ -184,6 +211,7 @@ def _build(
     desk: Desk,
     embeddings: Embeddings,
     borders: Borders,
+    storages: Mapping[str, str] = MappingProxyType({}),
 ) -> LightRAG:
     from lightrag import LightRAG
     from lightrag.utils import EmbeddingFunc, Tokenizer
@@ -192,7 +220,7 @@ def _build(
     room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
     # What a question is answered from; most of it is for passages. The offline model has no limit.
     evidence = OFFLINE_EVIDENCE if calls.model.card.backend == "offline" else room - 1500
-    at_once = settings.llm_max_async + 1
+    at_once = (settings.llm_max_async + 1) * len(settings.ollama_hosts)
     extract, ask = _closures(desk)
 
     async def embed(texts: list[str], context: str = "", **_: object) -> Any:
@@ -228,7 +256,12 @@ def _build(
             },
             default_llm_timeout=NEVER_S,
             embedding_func=EmbeddingFunc(
-                embedding_dim=calls.model.card.dimension, func=embed, supports_asymmetric=True
+                embedding_dim=calls.model.card.dimension,
+                func=embed,
+                supports_asymmetric=True,
+                # Tables of vectors get this name: an index over the vectors of several libraries
+                # would find mostly those of the largest one.
+                model_name=workspace if storages else None,
             ),
             # Hashed vectors of a short question and a long chunk share few numbers.
             cosine_better_than_threshold=0.04 if calls.model.card.backend == "offline" else 0.2,
@@ -246,6 +279,7 @@ def _build(
             max_entity_tokens=evidence // 8,
             max_relation_tokens=evidence // 7,
             addon_params={"language": LANGUAGE_MARK},
+            **storages,
         )
 
 

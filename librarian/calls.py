@@ -28,7 +28,7 @@ from librarian.inflight import InFlight
 from librarian.journal import Journal, Kept, key_of
 from librarian.models.forms import tidied
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Role, Vectors
-from librarian.tuning import Tuning
+from librarian.tuning import HowMany
 from librarian.turns import Outage
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Calls:
         clock: Callable[[], float] = monotonic,
         sleep: Sleep = anyio.sleep,
         random: Random | None = None,
-        tuning: Tuning | None = None,
+        tuning: HowMany | None = None,
     ) -> None:
         self.model = model
         self.account = Account()

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from librarian.errors import (
     BadEmbedding,
+    DatabaseUnavailable,
     EmptyAnswer,
     EndlessAnswer,
     JournalError,
@@ -51,6 +52,7 @@ TABLE = (
     Row(ModelUnsuitable, Decision.STOP, "a wrong model or a closed door fails every document"),
     Row(OutOfMemory, Decision.STOP, "fails every call until memory is freed; loading is costly"),
     Row(JournalError, Decision.STOP, "an answer that cannot be kept would be paid for twice"),
+    Row(DatabaseUnavailable, Decision.WAIT, "restarted, or its machine is"),
     Row(ModelCrashed, Decision.RETRY, "the next call loads it anew; some texts crash it always", 4),
     Row(TruncatedAnswer, Decision.RETRY, "its server was stopped while it answered", 4),
     Row(EmptyAnswer, Decision.RETRY, "another attempt differs, seldom twice", 2),

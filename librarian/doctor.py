@@ -9,9 +9,12 @@ from dataclasses import replace
 from anyio import to_thread
 
 from librarian.checks import Check, Report, Severity, failure, fine, warning
+from librarian.errors import ModelError
+from librarian.facts import of_database
 from librarian.library import Library
 from librarian.machine import of_machine
-from librarian.models.ollama import PROMPT_TOKENS
+from librarian.models.ollama import PROMPT_TOKENS, builds_at, is_loopback, tagged
+from librarian.models.openai import served_models
 from librarian.models.servers import Server, Shown, survey
 from librarian.settings import Settings
 
@@ -30,12 +33,16 @@ async def doctor(library: Library, settings: Settings, backend: str, *, reloads:
 
     `reloads` is how often a call found its model not in memory.
     """
-    server = await survey(settings.ollama_host, (settings.llm_model, settings.embed_model))
-    checks, missing = _of_server(server, library, settings, reloads)
-    if backend != "ollama":  # nothing waits for the server
+    missing: tuple[str, ...] = ()
+    if backend == "openai":
+        checks = await _of_endpoints(settings)
+    else:
+        checks, missing = await _of_hosts(library, settings, reloads)
+    if backend == "offline":  # nothing waits for the server
         checks = tuple(map(_softened, checks))
+    database = await of_database(library, settings)
     machine = await to_thread.run_sync(of_machine, library, settings)
-    return Report(checks=(*checks, *machine), missing=missing)
+    return Report(checks=(*checks, *database, *machine), missing=missing)
 
 
 def longest_prompt(settings: Settings, chunk_tokens: int) -> int:
@@ -52,6 +59,63 @@ def _softened(check: Check) -> Check:
 
 
 # --- the server ------------------------------------------------------------------------------
+
+
+async def _of_hosts(
+    library: Library, settings: Settings, reloads: int
+) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """One after the other; with several, each check says of which it is."""
+    names = (settings.llm_model, settings.embed_model)
+    checks: list[Check] = []
+    missing: list[str] = []
+    for host in settings.ollama_hosts:
+        server = await survey(host, names)
+        found, lacks = _of_server(server, library, replace(settings, ollama_host=host), reloads)
+        if settings.more_hosts:
+            found = tuple(replace(each, name=f"{each.name}, {host}") for each in found)
+        checks += found
+        missing += lacks
+    if settings.more_hosts:
+        checks += [await _alike(name, settings.ollama_hosts) for name in dict.fromkeys(names)]
+    return tuple(checks), tuple(dict.fromkeys(missing))
+
+
+async def _of_endpoints(settings: Settings) -> tuple[Check, ...]:
+    """Servers of OpenAI's protocol: whether they answer, and list the models that are set."""
+    checks: list[Check] = []
+    wanted = {settings.openai_url: [settings.llm_model]}
+    wanted.setdefault(settings.openai_embed_url, []).append(settings.embed_model)
+    for url, names in wanted.items():
+        if settings.openai_key and url.startswith("http:") and not is_loopback(url):
+            said = f"OPENAI_API_KEY goes to {url} in the clear."
+            checks.append(warning("Key", said, "Set OPENAI_BASE_URL to an address with https."))
+        try:
+            listed = await served_models(url, settings.openai_key)
+        except ModelError as exc:
+            checks.append(failure(f"Server {url}", exc.detail or "It gave no list.", str(exc)))
+            continue
+        checks.append(fine(f"Server {url}", f"It lists {', '.join(listed[:SHOWN_MODELS])}."))
+        for name in names:
+            if name in listed:
+                checks.append(fine(f"Model {name}", "It is on the server."))
+            else:
+                remedy = "Set LIBRARIAN_LLM_MODEL and LIBRARIAN_EMBED_MODEL to names of that list."
+                checks.append(failure(f"Model {name}", f"{url} does not list it.", remedy))
+    return tuple(checks)
+
+
+async def _alike(name: str, hosts: tuple[str, ...]) -> Check:
+    found = {host: (await builds_at(host) or {}).get(tagged(name), "") for host in hosts}
+    title, there = f"The same {name} everywhere", {host: d for host, d in found.items() if d}
+    if len(set(there.values())) <= 1:
+        return fine(title, f"{len(there)} of {len(hosts)} hosts have it, the same build.")
+    first = next(iter(there))
+    others = ", ".join(host for host in there if there[host] != there[first])
+    return failure(
+        title,
+        f"{others}: another build than at {first}, so it gets no calls.",
+        f"Run `ollama pull {name}` at each of them.",
+    )
 
 
 def _of_server(

@@ -22,6 +22,7 @@ from librarian.edits import Edits, Entry, State
 from librarian.embeddings import Embeddings
 from librarian.errors import EditEntangled, EditRefused, LibrarianError
 from librarian.gate import Gate, guard
+from librarian.holdings import Holdings
 from librarian.mending import (
     Change,
     Describe,
@@ -53,6 +54,7 @@ class Editing:
     def __init__(
         self,
         rag: LightRAG,
+        holdings: Holdings,
         embeddings: Embeddings,
         edits: Edits | None = None,
         reached: Callable[[str], None] = lambda _: None,
@@ -63,7 +65,7 @@ class Editing:
         self._embeddings = embeddings
         self._edits = edits
         self._reached = reached
-        self._storages = Storages(rag, reached)
+        self._storages = Storages(rag, holdings, reached)
         self._gate = Gate()
         self._standing: Standing | None = None
         self._unsettled = False  # an edit was begun and could be neither finished nor undone

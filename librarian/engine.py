@@ -15,10 +15,11 @@ from librarian.documents import Document, Status
 from librarian.embeddings import Embeddings
 from librarian.errors import EngineError
 from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
+from librarian.holdings import Holdings
 from librarian.knowledge import Graph
 from librarian.lexicon import Lexicon
 from librarian.models.protocol import Message
-from librarian.saving import Saving
+from librarian.postgres import patient
 from librarian.scope import learned, within, worded
 from librarian.tokens import PieceTokenizer
 from librarian.translation import translated
@@ -43,22 +44,19 @@ class Engine:
     def __init__(
         self,
         rag: LightRAG,
+        holdings: Holdings,
         desk: Desk,
         embeddings: Embeddings,
         editing: Editing,
         lexicon: Lexicon | None = None,
-        saving: Saving | None = None,
     ) -> None:
-        """With a `lexicon`, passages are searched for by their words, too.
-
-        `saving` writes the files of storages that are in files.
-        """
+        """With a `lexicon`, passages are searched for by their words, too."""
         self.editing = editing
         self._rag = rag
+        self.holdings = holdings
         self._desk = desk
         self._embeddings = embeddings
         self._lexicon = lexicon
-        self._saving = saving
         self._work = anyio.Event()
         self._version = 0
 
@@ -81,7 +79,7 @@ class Engine:
 
         plain = sanitize_text_for_encoding(text)
         self._desk.expect(document, plain)
-        with translated():
+        with translated(), patient():
             try:
                 await self._enqueue(document, plain)
                 self._work.set()
@@ -91,9 +89,10 @@ class Engine:
                 warnings = (*warnings, *self._desk.remarks())
             finally:
                 self._desk.forget(document.id)
-        await self.editing.again(document.name)
-        self._version += 1
-        return replace(await self._indexed(document.id, row), warnings=warnings)
+        with patient():
+            await self.editing.again(document.name)
+            self._version += 1
+            return replace(await self._indexed(document.id, row), warnings=warnings)
 
     async def embed_ahead(self) -> None:
         """Makes vectors while they are not asked for yet; ends when cancelled."""
@@ -101,9 +100,13 @@ class Engine:
 
     async def run(self) -> None:
         """LightRAG's pipeline, whenever there is something for it; ends when cancelled."""
+        with patient():
+            await self._run()
+
+    async def _run(self) -> None:
         while True:
             if self._lexicon is not None:
-                await learned(self._rag, self._lexicon)
+                await learned(self.holdings, self._lexicon)
             await self._work.wait()
             self._work = anyio.Event()
             try:
@@ -117,8 +120,7 @@ class Engine:
 
     async def keep_files(self) -> None:
         """Writes LightRAG's own files whenever it is quiet; ends when cancelled."""
-        if self._saving is not None:
-            await self._saving.run(lambda: self._desk.busy, self.editing.still)
+        await self.holdings.keep_files(lambda: self._desk.busy, self.editing.still)
 
     async def delete(self, doc_id: str) -> None:
         """Takes a document out of the graph, the vectors and the statuses.
@@ -128,7 +130,7 @@ class Engine:
         Raises:
             EngineError: LightRAG refused or failed.
         """
-        with translated():
+        with translated(), patient():
             row = await self._rag.doc_status.get_by_id(doc_id)
             if row is None:
                 return
@@ -139,7 +141,8 @@ class Engine:
         if result.status not in ("success", "not_found"):
             raise EngineError(f"{result.message}")
         self._version += 1
-        await self.editing.again("A deletion")
+        with patient():
+            await self.editing.again("A deletion")
 
     async def forget_answers(self) -> None:
         """Empties LightRAG's cache of model answers."""
@@ -189,9 +192,9 @@ class Engine:
             conversation_history=[{"role": m.role, "content": m.content} for m in history],
         )
         before = [each.content for each in history if each.role == "user"][-1:]
-        rag = within(self._rag, documents) if documents else self._rag
+        rag = within(self._rag, documents, self.holdings) if documents else self._rag
         if self._lexicon is not None:
-            rag = worded(rag, self._lexicon, documents)
+            rag = worded(rag, self._lexicon, documents, self.holdings)
         with translated():
             found = await rag.aquery_llm("\n".join((*before, question)), param)
         if found["status"] != "success":
@@ -234,7 +237,7 @@ class Engine:
             return str(_truncate_vdb_content(content, limits, label))
 
         with translated():
-            chunks = dict(rag.text_chunks._data)  # no method of LightRAG's lists them
+            chunks = await self.holdings.chunks()
             nodes = await rag.chunk_entity_relation_graph.get_all_nodes()
             edges = await rag.chunk_entity_relation_graph.get_all_edges()
             return VectorRows(

@@ -153,6 +153,21 @@ class TooManyUnread(ModelError):
     for again."""
 
 
+class DatabaseUnavailable(LibrarianError):
+    """Start PostgreSQL, or see that this machine reaches it; the work goes on by itself from where
+    it was, and nothing is lost. `python -m librarian doctor` says more."""
+
+
+class DatabaseUnfit(LibraryError):
+    # No docstring: each says what to do itself.
+    pass
+
+
+class WrongStorage(LibraryError):
+    # No docstring: each says where the library is kept, and how to get there.
+    pass
+
+
 class EditRefused(LibrarianError):
     # No docstring: each says what to do itself. Nothing was changed.
     pass
@@ -181,3 +196,6 @@ class Closed(LibrarianError):
 
 class EngineError(LibrarianError):
     """LightRAG could not do this. The log of the System page has the details."""
+
+
+AWAITED = (ModelError, DatabaseUnavailable)  # a library that cannot be opened for these is later

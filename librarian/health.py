@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from statistics import median
 
 from librarian.account import CallRecord, CallView
-from librarian.errors import LibrarianError, ModelError
-from librarian.snapshot import Health, Throughput
+from librarian.errors import DatabaseUnavailable, LibrarianError, ModelError
+from librarian.snapshot import Health, Snapshot, Throughput
 
 LOOP_STALL_S = 5.0  # the loop beats four times a second
 SLOW_TIMES = 4.0  # a call of so many medians is slow
@@ -57,6 +57,7 @@ class Evidence:
     median_s: float = 0.0  #: of a call; 0 before the first has ended
     quiet_s: float = 0.0  #: since anything at all moved
     model: str = ""
+    backend: str = "ollama"
     reachable: bool = True
     loaded: Sequence[str] | None = None  #: models in the server's memory; None where unknown
     free_bytes: int = LEAST_FREE_BYTES
@@ -72,7 +73,8 @@ def verdict(seen: Evidence) -> Health:
             remedy="Restart the program: the work goes on from where it was.",
         )
     if seen.waiting_for is not None and seen.busy:
-        awaited = "model" if isinstance(seen.waiting_for, ModelError) else "disk"
+        kinds = ((ModelError, "model"), (DatabaseUnavailable, "database"))
+        awaited = next((name for kind, name in kinds if isinstance(seen.waiting_for, kind)), "disk")
         return Health(
             verdict="waiting", cause=f"The {awaited} is awaited.", remedy=str(seen.waiting_for)
         )
@@ -96,8 +98,8 @@ def _of_calls(seen: Evidence) -> Health | None:
     if silent > LOADING_S and not seen.reachable:
         return Health(
             verdict="waiting",
-            cause=f"Ollama does not answer; a call has been silent for {_span(silent)}.",
-            remedy="Start or restart it with `ollama serve`; the work goes on by itself.",
+            cause=f"{_server(seen)} does not answer; a call has been silent for {_span(silent)}.",
+            remedy=f"Start or restart it{_by_hand(seen)}; the work goes on by itself.",
         )
     if silent > LOADING_S and seen.loaded is not None and seen.model not in seen.loaded:
         others = ", ".join(name for name in seen.loaded)
@@ -121,7 +123,7 @@ def _of_calls(seen: Evidence) -> Health | None:
         return Health(
             verdict="slow",
             cause=f"A call has been silent for {_span(silent)}{usual}.",
-            remedy="Another program may be using Ollama: see `ollama ps`. Fewer calls at once "
+            remedy=f"Another program may be using {_other_use(seen)}. Fewer calls at once "
             "leave each more of the GPU.",
             restart=worst.number,
         )
@@ -137,6 +139,18 @@ def _of_calls(seen: Evidence) -> Health | None:
     return None
 
 
+def _server(seen: Evidence) -> str:
+    return "Ollama" if seen.backend == "ollama" else "The model's server"
+
+
+def _other_use(seen: Evidence) -> str:
+    return "Ollama: see `ollama ps`" if seen.backend == "ollama" else "the server"
+
+
+def _by_hand(seen: Evidence) -> str:
+    return " with `ollama serve`" if seen.backend == "ollama" else ""
+
+
 def _of_quiet(seen: Evidence) -> Health | None:
     if seen.quiet_s <= QUIET_S:
         return None
@@ -149,3 +163,12 @@ def _of_quiet(seen: Evidence) -> Health | None:
 
 def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def stale(snapshot: Snapshot, now_s: float, where: Callable[[], str]) -> Snapshot:
+    """A snapshot as it looks now: one that nobody replaces any more tells of a blocked loop."""
+    age = now_s - snapshot.beat_s
+    if not snapshot.beat_s or age <= LOOP_STALL_S:
+        return snapshot
+    health = verdict(Evidence(busy=snapshot.busy, beat_age_s=age, blocked_at=where()))
+    return replace(snapshot, health=health)

@@ -10,11 +10,12 @@ import anyio
 
 from librarian.account import Account, CallRecord, CallView, Running, Ticket
 from librarian.errors import TruncatedAnswer
+from librarian.models.hosts import slots_of
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Vectors
-from librarian.tuning import Tuning
+from librarian.tuning import HowMany
 from librarian.turns import Slots
 
-EMBED_REQUESTS = 2  # at once; the second is there when the first has ended
+EMBED_REQUESTS = 2  # at once at a host; the second is there when the first has ended
 RELOAD_S = 1.0  # a model that is in memory answers `load_duration` in milliseconds
 
 
@@ -31,7 +32,7 @@ class InFlight:
         account: Account,
         limit: int,
         clock: Callable[[], float],
-        tuning: Tuning | None = None,
+        tuning: HowMany | None = None,
     ) -> None:
         self._model = model
         self._account = account
@@ -40,8 +41,10 @@ class InFlight:
         self._clock = clock
         self._running: dict[int, Running] = {}
         self._numbers = itertools.count()
-        self._embed_slots = Slots(EMBED_REQUESTS)
+        self._embed_requests = EMBED_REQUESTS * max(1, len(model.card.hosts))
+        self._embed_slots = Slots(self._embed_requests)
         self._embedding: set[anyio.CancelScope] = set()  # of the indexing
+        self._ended = anyio.Event()  # one of them, whatever came of it
         self._people = 0  # who wait for an answer
         self._people_embed = 0  # of them, whose question is being embedded
 
@@ -117,6 +120,8 @@ class InFlight:
         Raises:
             ModelError: also where a person had the call made anew.
         """
+        if ticket.person and slots_of(self._model) is not None:
+            await self._room_made()  # where there is room shows only then
         number, started, scope = next(self._numbers), self._clock(), anyio.CancelScope()
         running = Running(prompt.role.value, ticket, started, started, scope)
 
@@ -136,6 +141,7 @@ class InFlight:
                 completion = await self._model.complete(prompt, alive)
         finally:
             del self._running[number]
+            self._ended.set()
         if completion is None:
             if running.yields:
                 return None
@@ -186,7 +192,8 @@ class InFlight:
         if not self._people:
             self._slots.narrow(self._slots.limit)
             return
-        left = max(0, self._account.spoke_at_once - self._people)
+        slots = slots_of(self._model)
+        left = max(0, (self._account.spoke_at_once if slots is None else slots) - self._people)
         self._slots.narrow(left)
         work = [each for each in self._running.values() if not each.ticket.person]
         work.sort(key=lambda each: (not each.speaks, each.started_s))
@@ -194,11 +201,16 @@ class InFlight:
             each.yields = True
             each.scope.cancel()
 
+    async def _room_made(self) -> None:
+        while any(each.yields for each in self._running.values()):
+            self._ended = anyio.Event()
+            await self._ended.wait()
+
     @property
     def _embeds_at_once(self) -> int:
         if self._people_embed:
             return 0
-        return 1 if self._people else EMBED_REQUESTS
+        return 1 if self._people else self._embed_requests
 
     @contextmanager
     def _embedding_first(self) -> Iterator[None]:

@@ -48,6 +48,7 @@ class FileSize:
     name: str
     bytes: int
     modified_at: float
+    table: bool = False  #: it is a table of PostgreSQL, in which others may have a part
 
 
 class Library:
@@ -110,8 +111,17 @@ class Library:
         drop_secret(self.home)
         self._lock.release()
 
-    def pin(self, card: ModelCard, *, chunk_tokens: int, versions: Mapping[str, str]) -> None:
+    def pin(
+        self,
+        card: ModelCard,
+        *,
+        chunk_tokens: int,
+        versions: Mapping[str, str],
+        storage: str = "files",
+    ) -> None:
         """Writes down which models this library is made with, or checks that they are the same.
+
+        `storage` is where a library is kept that is begun now; another one stays where it is.
 
         While there is no document in it, the choice is free.
 
@@ -126,6 +136,8 @@ class Library:
                     f"This library was made with {known.embed} ({known.dimension} numbers a "
                     f"vector); now it would get {card.embed} ({card.dimension})."
                 )
+        elif known.storage != storage:
+            known = replace(known, storage=storage, workspace="")
         elif known.dimension != card.dimension or known.embed != card.embed:
             # LightRAG refuses to open vectors of another dimension, even empty ones.
             known = replace(known, workspace="")
@@ -144,6 +156,10 @@ class Library:
             )
         )
 
+    def move_to(self, storage: str) -> None:
+        """Says where LightRAG's data are from now on."""
+        self._write_manifest(replace(self.manifest, storage=storage))
+
     def keep_fingerprint(self, fingerprint: tuple[float, ...]) -> None:
         """Writes down what the weights of the embedder are known by."""
         self._write_manifest(replace(self.manifest, fingerprint=fingerprint))
@@ -153,7 +169,7 @@ class Library:
         known = self.manifest
         keep = (
             f"LIBRARIAN_EMBED_MODEL={known.embed}"
-            if known.backend == "ollama"
+            if known.backend in ("ollama", "openai")
             else f"LIBRARIAN_BACKEND={known.backend}"
         )
         return EmbeddingMismatch(
@@ -163,7 +179,7 @@ class Library:
         )
 
     def copy_storage(self) -> str:
-        """A new workspace with all that LightRAG has of this library but its vectors.
+        """A new workspace with all that LightRAG's files have of this library but its vectors.
 
         It is only an attempt until `take_storage`; the next start removes what is left of it.
 
@@ -172,6 +188,8 @@ class Library:
         """
         name = _new_workspace()
         write_json(self.home / ATTEMPT, {"workspaces": [self.manifest.workspace, name]})
+        if self.manifest.storage != "files":
+            return name  # the database copies its rows by itself
         try:
             shutil.copytree(
                 self.storage, self.cache / name, ignore=shutil.ignore_patterns(f"{VECTORS}*")
@@ -189,7 +207,7 @@ class Library:
         """
         folder = self.cache / workspace
         try:  # LightRAG does not wait until its files are on the disk
-            settle((*folder.iterdir(), folder, self.cache))
+            settle((*folder.glob("*"), *filter(Path.exists, (folder, self.cache))))
         except OSError as exc:
             raise LibraryError(f"{folder}: {exc.strerror or exc}.") from exc
         self._write_manifest(
@@ -206,20 +224,32 @@ class Library:
         self.drop_unused()
 
     def drop_unused(self) -> None:
-        """Removes the workspace that an attempt has left, or that has been replaced."""
+        """Removes the workspace that an attempt has left, or that has been replaced.
+
+        One in a database is left to `sweep`, which has it open.
+        """
+        unused = [self.cache / name for name in self.unused()]
+        for folder in unused:
+            shutil.rmtree(folder, ignore_errors=True)
+        # Where a folder is left, the next start tries again.
+        if self.manifest.storage == "files" and not any(folder.exists() for folder in unused):
+            self.end_attempt()
+
+    def unused(self) -> list[str]:
+        """The workspaces that `drop_unused` or `sweep` is to remove."""
         path = self.home / ATTEMPT
         try:
             names = json.loads(path.read_text(encoding="utf-8"))["workspaces"]
         except FileNotFoundError:
-            return
+            return []
         except (OSError, ValueError, KeyError, TypeError) as exc:
             log.warning("%s cannot be read (%s): what it names is left as it is.", path, exc)
-            names = []
-        unused = [self.cache / name for name in names if name and name != self.manifest.workspace]
-        for folder in unused:
-            shutil.rmtree(folder, ignore_errors=True)
-        if not any(folder.exists() for folder in unused):  # else the next start tries again
-            path.unlink(missing_ok=True)
+            return []
+        return [str(name) for name in names if name and name != self.manifest.workspace]
+
+    def end_attempt(self) -> None:
+        """Says that nothing is left of an attempt."""
+        (self.home / ATTEMPT).unlink(missing_ok=True)
 
     def _write_manifest(self, manifest: Manifest) -> None:
         write_json(self.home / "library.json", asdict(manifest))

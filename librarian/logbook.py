@@ -23,6 +23,8 @@ _NAMES = ("lightrag", "librarian", "asyncio")
 _CHATTER = ("Upserting relation", " == LLM cache == ")
 _QUOTED = re.compile(r"`[^`]*`|'[^']*'")  # names and passages, as LightRAG cites them
 _TEXTS = re.compile(r"^(Query (?:nodes|edges):|Summarizing|.*origin query:).*", re.DOTALL)
+_ROWS = re.compile(r"^(.*?)(?:\n|,)\s*(?:sql|params):.*?\n\s*error: ?([^\n]*).*", re.DOTALL)
+_ITEM = re.compile(r"^(.*Error to prepare upsert,)\s*error: ([^\n]*).*", re.DOTALL)
 _FORM = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
@@ -69,7 +71,8 @@ def _without_texts(record: logging.LogRecord) -> bool:
     LightRAG also writes a line for each of a book's thousands of relations; those are left out.
     """
     said = record.getMessage()
-    record.msg, record.args = _TEXTS.sub(r"\1 …", _QUOTED.sub("‘…’", said)), ()
+    plain = _ITEM.sub(r"\1 \2", _ROWS.sub(r"\1 \2", said))  # what a database did not take
+    record.msg, record.args = _TEXTS.sub(r"\1 …", _QUOTED.sub("‘…’", plain)), ()
     return not said.startswith(_CHATTER)
 
 

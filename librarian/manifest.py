@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 FORMAT = 3  # of library.json and the databases
 NAME = "library.json"
 DATABASES = ("catalogue.sqlite3", "journal.sqlite3", "edits.sqlite3")
+STORAGES = ("files", "postgres")
 BEFORE = "before-upgrade"  # folder of what an older version wrote, as it was
 
 
@@ -33,6 +34,7 @@ class Manifest:
     embed: str = ""
     dimension: int = 0  #: of an embedding; 0 until the first one was made
     fingerprint: tuple[float, ...] = ()  #: of the embedder's weights, as `ModelCard` has it
+    storage: str = "files"  #: of LightRAG's data: one of `STORAGES`
     chunk_tokens: int = 0
     created_at: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +57,8 @@ def read_manifest(home: Path) -> Manifest:
             )
         numbers = tuple(map(float, data.pop("fingerprint", ())))
         manifest = Manifest(**data, fingerprint=numbers)
+        if manifest.storage not in STORAGES:
+            raise ValueError(f"storage is {manifest.storage!r:.40}")
     except (OSError, ValueError, TypeError, AttributeError) as exc:
         raise LibraryError(
             f"{path} is damaged ({exc}). Put back a copy of it, or move it away to begin anew; "

@@ -39,7 +39,7 @@ class Outlook:
         card = calls.model.card
         self._key = f"{card.backend}/{card.llm}"
         # A server gets one call more than it has slots for; see `Rooms`.
-        self._ahead = int(card.backend == "ollama" and calls.limit > 1)
+        self._ahead = int(card.backend != "offline" and calls.limit > 1)
         self._known = pace_from(library.catalogue.pace(self._key))
         self._kept, self._kept_s = self._known, float("-inf")
         self._pace, self._measured_s = self._known, float("-inf")

@@ -45,6 +45,11 @@ async def probe(
 
     It loads the model if need be, for up to three minutes, and then takes up to 40 seconds.
     """
+    if settings.backend == "openai":
+        said = (
+            "Only Ollama is measured in advance; the Indexing page measures while a book is read."
+        )
+        return (fine("Probe", said),), None
     host, model = settings.ollama_host, settings.llm_model
     shown = (await survey(host, (model,))).shown.get(model)
     request: dict[str, Any] = {"model": model}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from librarian.errors import LibrarianError
+from librarian.models.ollama import missing_models
 from librarian.models.servers import Step, pull
 
 GB = 1e9  # as `ollama list` counts
@@ -57,9 +58,9 @@ class Pull:
 class Pulls:
     """Starts and cancels pulls on the loop. `seen` is a value: read it from any thread."""
 
-    def __init__(self, host: str, tasks: TaskGroup) -> None:
+    def __init__(self, hosts: Sequence[str], tasks: TaskGroup) -> None:
         self.seen: tuple[Pull, ...] = ()  # in the order of their begin; one of a model
-        self._host = host
+        self._hosts = tuple(hosts)
         self._tasks = tasks
         self._scopes: dict[str, anyio.CancelScope] = {}
 
@@ -82,13 +83,21 @@ class Pulls:
         state, error = PullState.CANCELLED, ""
         try:
             with self._scopes[model]:
-                await pull(self._host, model, lambda step: self._hear(model, step))
+                for host in await self._lacking(model):
+                    await pull(host, model, lambda step: self._hear(model, step))
                 state = PullState.DONE
         except LibrarianError as exc:
             state, error = PullState.FAILED, str(exc)
         finally:
             del self._scopes[model]
             self._change(model, state=state, error=error)
+
+    async def _lacking(self, model: str) -> Sequence[str]:
+        """The hosts that do not have it; where all have it, each gets the newest."""
+        if len(self._hosts) == 1:
+            return self._hosts
+        lacking = [host for host in self._hosts if await missing_models(host, [model])]
+        return lacking or self._hosts
 
     def _hear(self, model: str, step: Step) -> None:
         self._change(
@@ -107,10 +116,10 @@ class Pulls:
 
 
 @asynccontextmanager
-async def open_pulls(host: str) -> AsyncIterator[Pulls]:
-    """The pulls of a server; leaving ends those that run."""
+async def open_pulls(hosts: Sequence[str]) -> AsyncIterator[Pulls]:
+    """The pulls of servers; leaving ends those that run."""
     async with anyio.create_task_group() as tasks:
         try:
-            yield Pulls(host, tasks)
+            yield Pulls(hosts, tasks)
         finally:
             tasks.cancel_scope.cancel()

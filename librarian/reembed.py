@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,13 +13,19 @@ from anyio import to_thread
 
 from librarian.assembly import open_engine
 from librarian.calls import Calls
-from librarian.errors import LibraryBusy, LibraryError
+from librarian.engine import Engine
+from librarian.errors import DatabaseUnavailable, LibraryBusy, LibraryError
+from librarian.holdings import sweep
 from librarian.library import Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
 from librarian.models.protocol import Model
 from librarian.portal import Portal
+from librarian.postgres import patient
 from librarian.settings import Settings
+from librarian.whereabouts import database_of
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 
@@ -92,6 +99,7 @@ class Reembedding:
         self._settings = settings
         self._given_model = model
         self._calls: Calls | None = None
+        self._engine: Engine | None = None
         self._total = 0
 
     @property
@@ -101,6 +109,8 @@ class Reembedding:
         if calls is None:
             return Progress()
         waiting = calls.waiting_for
+        if self._engine is not None and waiting is None:
+            waiting = self._engine.holdings.waiting_for
         done = min(calls.account.texts_embedded, total)
         return Progress(done=done, total=total, waiting=str(waiting) if waiting else "")
 
@@ -129,11 +139,18 @@ class Reembedding:
         if self._given_model is not None:
             return self._given_model, ""
         settings = self._settings
-        if settings.backend == "auto" and self._library.manifest.backend == "ollama":
-            # An Ollama that is only not running must not turn a library into an offline one.
-            settings = replace(settings, backend="ollama")
+        backend = self._library.manifest.backend
+        if settings.backend == "auto" and backend not in ("", "offline"):
+            # A server that is only not running must not turn a library into an offline one.
+            settings = replace(settings, backend=backend)
         choice = await choose(settings)
         return choice.model, choice.notice
+
+    async def _sweep(self, engine: Engine) -> None:
+        try:
+            await sweep(self._library, engine.holdings)
+        except DatabaseUnavailable as exc:  # the next opening does it
+            log.warning("%s", exc)
 
     async def _made(self, model: Model, report: Report) -> Report:
         library, settings = self._library, self._settings
@@ -149,10 +166,19 @@ class Reembedding:
                 chunk_tokens=library.manifest.chunk_tokens,
                 calls=calls,
                 heard=lambda _: None,
+                database=database_of(library, settings),
             ) as engine:
-                rows = await engine.vector_rows()
-                self._total = rows.total
-                await engine.embed_anew(rows)
+                try:
+                    with patient():
+                        await engine.holdings.adopt(library.manifest.workspace)
+                        rows = await engine.vector_rows()
+                        self._total = rows.total
+                        self._engine = engine
+                        await engine.embed_anew(rows)
+                except BaseException:
+                    with anyio.CancelScope(shield=True):
+                        await self._sweep(engine)
+                    raise
             await to_thread.run_sync(library.take_storage, workspace, model.card)
         finally:
             with anyio.CancelScope(shield=True):

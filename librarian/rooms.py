@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,27 +16,31 @@ from anyio import to_thread
 
 from librarian.answers import Answers
 from librarian.assembly import open_engine
-from librarian.backup import gather
 from librarian.borders import borders_of_text
 from librarian.calls import STOPPED_POLL_S, Calls
 from librarian.decisions import Decision, row_for
 from librarian.documents import Document, Status
+from librarian.dumping import gathered
 from librarian.engine import Engine
-from librarian.errors import EmbeddingMismatch, LibrarianError, ModelError, NotReady
+from librarian.errors import AWAITED, EmbeddingMismatch, LibrarianError, NotReady
 from librarian.evidence import Retrieval
-from librarian.health import LEAST_FREE_BYTES, LOOP_STALL_S, PACKAGES, Evidence, throughput, verdict
+from librarian.health import LEAST_FREE_BYTES, PACKAGES, Evidence, throughput, verdict
+from librarian.holdings import sizes_of, take_up
 from librarian.indexing import Indexing
 from librarian.knowledge import Graph
 from librarian.language import language_of
 from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
-from librarian.models.ollama import loaded_models, server_version, tagged
+from librarian.models.hosts import SeveralHosts, hosts_of
+from librarian.models.ollama import tagged
+from librarian.models.presence import presence
 from librarian.models.protocol import Model
 from librarian.settings import Settings
 from librarian.shelf import cited_by_name
 from librarian.snapshot import DocumentView, Snapshot
 from librarian.tuning import Tuning
+from librarian.whereabouts import database_of, stays, storage_of
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +86,10 @@ class Rooms:
         while True:
             try:
                 await self._open_and_work()
-            except ModelError as exc:
+            except AWAITED as exc:
                 if str(exc) != str(self._trouble):
                     log.warning("The library is not open yet: %s", exc)
-                self._trouble = exc  # shown, and tried again: Ollama may be starting
+                self._trouble = exc  # shown, and tried again: the server may be starting
                 passes = row_for(exc).decision is Decision.WAIT
                 await anyio.sleep(REOPEN_S if passes else STOPPED_POLL_S)
             except LibrarianError as exc:
@@ -102,7 +105,8 @@ class Rooms:
         while True:
             now = time.monotonic()
             if now >= sizes_at:
-                files = await to_thread.run_sync(self.library.sizes)
+                holdings = self.engine.holdings if self.engine is not None else None
+                files = await sizes_of(self.library, holdings, files)
                 sizes_at = now + SIZES_EVERY_S
             if now >= probe_at or (self.calls is not None and not self._probed):
                 await self._probe()
@@ -148,11 +152,10 @@ class Rooms:
         Raises:
             LibrarianError: it could not be done; the reason.
         """
-        collect = partial(gather, self.library, parts)
         if self.engine is None:  # nobody writes
-            return await to_thread.run_sync(collect)
+            return await gathered(self.library, self.settings, parts)
         async with self.engine.editing.still():
-            await to_thread.run_sync(collect)
+            await gathered(self.library, self.settings, parts)
 
     async def forget_answers_about(self, chunk: str) -> None:
         """Empties LightRAG's cache of what the model said about a chunk, by the chunk's id."""
@@ -160,6 +163,8 @@ class Rooms:
 
     async def _open_and_work(self) -> None:
         library, settings = self.library, self.settings
+        if library.catalogue.any_indexed():
+            database_of(library, settings)  # what is elsewhere is said before any model is asked
         pinned = library.manifest if library.catalogue.any_indexed() else None
         if self._given_model is not None:
             model = self._given_model
@@ -175,11 +180,15 @@ class Rooms:
             except EmbeddingMismatch as exc:
                 raise library.mismatch(exc.detail) from exc
             model, self._notice = choice.model, choice.notice
+        self._notice = " ".join(filter(None, (self._notice, stays(library, settings))))
         try:
             versions = {name: version(name) for name in PACKAGES}
             await to_thread.run_sync(
                 lambda: library.pin(
-                    model.card, chunk_tokens=settings.chunk_tokens, versions=versions
+                    model.card,
+                    chunk_tokens=settings.chunk_tokens,
+                    versions=versions,
+                    storage=storage_of(settings),
                 )
             )
             await self._work(model)
@@ -190,14 +199,15 @@ class Rooms:
 
     async def _work(self, model: Model) -> None:
         # One more than the server's slots: the next prompt is there when an answer has ended.
-        served = model.card.backend == "ollama"
-        at_once = self.settings.llm_max_async + served
+        served = model.card.backend != "offline"
+        at_once = (self.settings.llm_max_async + served) * max(1, len(model.card.hosts))
+        tuning = Tuning(at_once) if served else None
         self.calls = calls = Calls(
             model,
             limit=at_once,
             batch=self.settings.embed_batch,
             journal=self.library.journal,
-            tuning=Tuning(at_once) if served else None,
+            tuning=model.tuning if isinstance(model, SeveralHosts) else tuning,
         )
         self.indexing = indexing = Indexing(self.library, calls)
         async with open_engine(
@@ -207,9 +217,11 @@ class Rooms:
             chunk_tokens=self.library.manifest.chunk_tokens,
             calls=calls,
             heard=indexing.hear,
+            database=database_of(self.library, self.settings),
             borders=partial(borders_of_text, self.library),
             edits=self.library.edits,
         ) as engine:
+            await take_up(self.library, engine.holdings)
             await engine.editing.settle()
             self.engine = engine
             self.answers = Answers(engine, calls, time.monotonic, self._named)
@@ -230,14 +242,11 @@ class Rooms:
         model = self.calls.model if self.calls else None
         self._probed = model is not None
         self._free = (await to_thread.run_sync(shutil.disk_usage, self.library.home)).free
-        if model is None or model.card.backend != "ollama":
-            self._reachable = model is not None
-            return
-        if model.card.fingerprint != self.library.manifest.fingerprint:  # learnt since the opening
+        if model is not None and model.card.fingerprint != self.library.manifest.fingerprint:
+            # It was learnt since the opening.
             keep = self.library.keep_fingerprint
             await to_thread.run_sync(keep, model.card.fingerprint)
-        self._reachable = await server_version(model.card.host) is not None
-        self._loaded = await loaded_models(model.card.host)
+        self._reachable, self._loaded = await presence(model, self.settings.openai_key)
 
     async def _publish(self, files: tuple[FileSize, ...]) -> None:
         now = time.monotonic()
@@ -255,7 +264,9 @@ class Rooms:
         busy = indexing is not None and indexing.busy
         in_flight = calls.in_flight() if calls else ()
         waiting_for = calls.waiting_for if calls else None
-        if isinstance(self._trouble, ModelError):  # the model that the library opens with is gone
+        if self.engine is not None and waiting_for is None:
+            waiting_for = self.engine.holdings.waiting_for
+        if isinstance(self._trouble, AWAITED):  # it opens with these
             waiting_for = self._trouble
         rates = throughput(calls.account.finished if calls else (), in_flight, now)
         lag = max((each for _, each in self._lags), default=0.0)
@@ -283,6 +294,7 @@ class Rooms:
                     median_s=rates.median_call_s,
                     quiet_s=now - moved_s,
                     model=tagged(calls.model.card.llm) if calls else "",
+                    backend=calls.model.card.backend if calls else "",
                     reachable=self._reachable,
                     loaded=self._loaded,
                     free_bytes=self._free,
@@ -293,6 +305,7 @@ class Rooms:
             retries=calls.account.retries if calls else 0,
             limit=calls.limit if calls else 0,
             why_so_many=calls.why_so_many if calls else None,
+            hosts=hosts_of(calls.model if calls else None),
             beat_s=now,
             max_lag_s=lag,
             graph_version=self._version,
@@ -332,12 +345,3 @@ async def open_rooms(
 
 def _unfinished(view: DocumentView) -> bool:
     return view.document.status in (Status.PENDING, Status.PROCESSING)
-
-
-def stale(snapshot: Snapshot, now_s: float, where: Callable[[], str]) -> Snapshot:
-    """A snapshot as it looks now: one that nobody replaces any more tells of a blocked loop."""
-    age = now_s - snapshot.beat_s
-    if not snapshot.beat_s or age <= LOOP_STALL_S:
-        return snapshot
-    health = verdict(Evidence(busy=snapshot.busy, beat_age_s=age, blocked_at=where()))
-    return replace(snapshot, health=health)

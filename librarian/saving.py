@@ -52,14 +52,14 @@ Noted = NotedRows | NotedGraph | NotedVectors
 class Saving:
     """The writing of an open LightRAG with storages in files. Runs on the loop of LightRAG."""
 
-    def __init__(self, rag: LightRAG, folder: Path) -> None:
+    def __init__(self, rag: LightRAG) -> None:
         """Reads what the files lack, and takes the writing over. Blocks; call it on opening.
 
         Raises:
             LibraryError: the changes cannot be read.
         """
-        self._folder = folder
-        self._changes = Changes(folder / NAME)
+        self._folder = Path(rag.doc_status._file_name).parent
+        self._changes = Changes(self._folder / NAME)
         self._noted: dict[str, Noted] = {}
         self._turn = anyio.Lock()
         for storage in rag._index_storages():
@@ -134,6 +134,9 @@ class Saving:
         half = any(noted.touched for noted in self._noted.values())
         if 0 < self._changes.bytes < SMALL - files and not half:
             await self.write_files()
+
+    def end(self) -> None:
+        """Closes the file of the changes."""
         self._changes.close()
 
     def _file_bytes(self) -> int:

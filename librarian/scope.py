@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
 from librarian.evidence import SEPARATOR
+from librarian.holdings import Holdings
 from librarian.lexicon import Lexicon
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Row = dict[str, Any]
 Within = Callable[[str], bool]
 
 
-def within(rag: LightRAG, documents: frozenset[str]) -> LightRAG:
+def within(rag: LightRAG, documents: frozenset[str], holdings: Holdings) -> LightRAG:
     """The same LightRAG, whose questions see nothing but documents of these ids.
 
     LightRAG 1.5.7 has no filter by document. Filtering what it found would lose a short document
@@ -32,22 +33,18 @@ def within(rag: LightRAG, documents: frozenset[str]) -> LightRAG:
     def chosen(chunk: str) -> bool:
         return chunk.rpartition("-chunk-")[0] in documents
 
-    def of_chunk(row: Mapping[str, Any]) -> bool:
-        return row.get("full_doc_id") in documents
-
-    def of_graph(row: Mapping[str, Any]) -> bool:
-        return any(map(chosen, str(row.get("source_id", "")).split(SEPARATOR)))
-
     scoped = copy.copy(rag)
-    scoped.chunks_vdb = _Vectors(rag.chunks_vdb, of_chunk)
-    scoped.entities_vdb = _Vectors(rag.entities_vdb, of_graph)
-    scoped.relationships_vdb = _Vectors(rag.relationships_vdb, of_graph)
+    scoped.chunks_vdb = _Vectors(rag.chunks_vdb, chosen, documents, holdings)
+    scoped.entities_vdb = _Vectors(rag.entities_vdb, chosen, documents, holdings)
+    scoped.relationships_vdb = _Vectors(rag.relationships_vdb, chosen, documents, holdings)
     scoped.text_chunks = _Texts(rag.text_chunks, chosen)
     scoped.chunk_entity_relation_graph = _Network(rag.chunk_entity_relation_graph, chosen)
     return scoped
 
 
-def worded(rag: LightRAG, lexicon: Lexicon, documents: frozenset[str]) -> LightRAG:
+def worded(
+    rag: LightRAG, lexicon: Lexicon, documents: frozenset[str], holdings: Holdings
+) -> LightRAG:
     """The same LightRAG, whose search for passages goes by their words, too.
 
     For vectors that are hashes of words: 512 numbers hold too little of a passage of 600 different
@@ -58,13 +55,13 @@ def worded(rag: LightRAG, lexicon: Lexicon, documents: frozenset[str]) -> LightR
         return not documents or chunk.rpartition("-chunk-")[0] in documents
 
     scoped = copy.copy(rag)
-    scoped.chunks_vdb = _Worded(rag.chunks_vdb, chosen, lexicon, rag.text_chunks)
+    scoped.chunks_vdb = _Worded(rag.chunks_vdb, chosen, lexicon, holdings)
     return scoped
 
 
-async def learned(rag: LightRAG, lexicon: Lexicon) -> None:
+async def learned(holdings: Holdings, lexicon: Lexicon) -> None:
     """Reads all passages, so that the next question need not wait for that."""
-    rows = dict(rag.text_chunks._data)  # no method of LightRAG's lists them
+    rows = await holdings.chunks()
     await to_thread.run_sync(lexicon.take, rows, abandon_on_cancel=True)
 
 
@@ -80,37 +77,30 @@ class _Seen:
 
 
 class _Vectors(_Seen):
+    def __init__(
+        self, inner: Any, keep: Within, documents: frozenset[str], holdings: Holdings
+    ) -> None:
+        super().__init__(inner, keep)
+        self._documents = documents
+        self._holdings = holdings
+
     async def query(self, query: str, top_k: int, query_embedding: Any = None) -> list[Row]:
         """The nearest rows of the chosen documents."""
         if query_embedding is None:
             query_embedding = (await self._inner.embedding_func([query], context="query"))[0]
-        client = await self._inner._get_client()
-        storage = await self._inner.client_storage
-        if not any(map(self._keep, storage["data"])):
-            return []  # the library fails where its filter leaves nothing
-        found = client.query(
-            query=query_embedding,
-            top_k=top_k,
-            better_than_threshold=self._inner.cosine_better_than_threshold,
-            filter_lambda=self._keep,
-        )
-        return [
-            {key: value for key, value in row.items() if key != "vector"}
-            | {"id": row["__id__"], "distance": row["__metrics__"]}
-            | {"created_at": row.get("__created_at__")}
-            for row in found
-        ]
+        nearest = self._holdings.nearest
+        return await nearest(self._inner, query_embedding, top_k, self._documents)
 
 
 class _Worded(_Seen):
-    def __init__(self, inner: Any, keep: Within, lexicon: Lexicon, texts: Any) -> None:
+    def __init__(self, inner: Any, keep: Within, lexicon: Lexicon, holdings: Holdings) -> None:
         super().__init__(inner, keep)
         self._lexicon = lexicon
-        self._texts = texts
+        self._holdings = holdings
 
     async def query(self, query: str, top_k: int, query_embedding: Any = None) -> list[Row]:
         """Rows that hold the question's words, best first; then those that are only near."""
-        rows = dict(self._texts._data)  # no method of LightRAG's lists them
+        rows = await self._holdings.chunks()
         ranked = self._lexicon.ranked
         held = await to_thread.run_sync(
             ranked, query, rows, top_k, self._keep, abandon_on_cancel=True

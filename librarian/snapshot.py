@@ -10,6 +10,7 @@ from librarian.documents import Document, Phase, Status
 from librarian.estimates import Queue
 from librarian.journal import Spent
 from librarian.library import FileSize
+from librarian.models.hosts import HostView
 from librarian.models.protocol import ModelCard
 
 
@@ -72,6 +73,7 @@ class Snapshot:
     retries: int = 0  #: of calls, since the library was opened
     limit: int = 0  #: of calls at once
     why_so_many: str | None = None  #: empty while it is found out, None where a person chose
+    hosts: tuple[HostView, ...] = ()  #: where there are several
     health: Health = Health()
     beat_s: float = 0.0  #: the loop's clock at its last heartbeat
     max_lag_s: float = 0.0
@@ -108,10 +110,16 @@ def as_json(snapshot: Snapshot, now_s: float) -> dict[str, Any]:
             "host": model.host if model else "",
             "reachable": snapshot.reachable,
         },
+        **(
+            {"hosts": [_rounded(asdict(host)) for host in snapshot.hosts]} if snapshot.hosts else {}
+        ),
         "counts": {**counts, "duplicate": snapshot.duplicates},
         "documents": [_document_json(view) for view in snapshot.documents],
         "queue": _rounded(asdict(snapshot.queue)) if snapshot.queue else None,
-        "files": [asdict(file) for file in snapshot.files],
+        "files": [
+            {"name": each.name, "bytes": each.bytes, "modified_at": each.modified_at}
+            for each in snapshot.files
+        ],
         "throughput": _rounded({key: getattr(snapshot.throughput, key) for key in _RATE_KEYS}),
         "loop": {
             "heartbeat_age_s": round(max(0.0, now_s - snapshot.beat_s), 3),

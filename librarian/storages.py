@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from librarian.holdings import Holdings
 from librarian.mending import Key, Value
 from librarian.vectors import Rows, entity_rows, relation_rows
 
@@ -17,9 +18,10 @@ Values = Mapping[Key, Value]
 class Storages:
     """The graph, its vectors, the chunks of each entity, and what each document brought."""
 
-    def __init__(self, rag: LightRAG, reached: Callable[[str], None]) -> None:
+    def __init__(self, rag: LightRAG, holdings: Holdings, reached: Callable[[str], None]) -> None:
         """`reached` hears of each step of a writing before it is taken."""
         self._rag = rag
+        self._holdings = holdings
         self._reached = reached
         self._record = rag.full_entities.upsert  # later calls of others go through the gate
 
@@ -31,11 +33,10 @@ class Storages:
             keys |= {("node", name), ("chunks", name)}
             for pair in await rag.chunk_entity_relation_graph.get_node_edges(name) or ():
                 keys |= {("edge", *sorted(pair)), ("chunks", *sorted(pair))}
-        for doc_id, row in rag.full_entities._data.items():  # no method of LightRAG's lists them
-            if found := wanted.intersection(row["entity_names"]):  # ends of relations are in it
-                keys |= {("doc", doc_id, name) for name in found}
-                pairs = await self._brought(doc_id)
-                keys |= {("doc", doc_id, *pair) for pair in pairs if not wanted.isdisjoint(pair)}
+        for doc_id, found in (await self._holdings.naming(wanted)).items():
+            keys |= {("doc", doc_id, name) for name in found}
+            pairs = await self._brought(doc_id)  # their ends are among the names
+            keys |= {("doc", doc_id, *pair) for pair in pairs if not wanted.isdisjoint(pair)}
         return await self.now(keys)
 
     async def now(self, keys: Iterable[Key]) -> dict[Key, Value]:

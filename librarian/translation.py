@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from librarian.errors import EmbeddingMismatch, EngineError, LibrarianError, QuestionError
+from librarian.postgres import heeded
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns LightRAG's exceptions into this program's."""
+    """Turns LightRAG's exceptions into this program's.
+
+    A database that was away is told also where LightRAG goes on without what it had to say.
+    """
     from lightrag.query_validation import QueryValidationError
 
     try:
-        yield
+        with heeded():
+            yield
     except LibrarianError:
         raise
     except AssertionError as exc:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 FIRST = 3  # calls at once; two that run and one that is ready when one of them ends
 RISES = 1.1  # times as fast as before: it pays to try more
@@ -19,6 +21,28 @@ class _Window:
     begun_s: float | None = None
     tokens: float = 0.0
     calls: int = 0
+
+
+class HowMany(Protocol):
+    """Something that finds out how many calls at once are best."""
+
+    @property
+    def level(self) -> int:
+        """How many it is now."""
+        ...
+
+    @property
+    def said(self) -> str:
+        """Why so many; empty while it is not known."""
+        ...
+
+    def anew(self) -> None:
+        """Begins again."""
+        ...
+
+    def ended(self, now_s: float, prompt_tokens: int, output_tokens: int, at_once: int) -> bool:
+        """Takes in a call that has ended; whether the level has changed."""
+        ...
 
 
 class Tuning:
@@ -86,3 +110,38 @@ class Tuning:
         self._skip = self.level
         self.level = level
         self._window = _Window()
+
+
+class Together:
+    """The tuning of several hosts as that of one: as many calls as all that work take."""
+
+    def __init__(
+        self, levels: Callable[[], Sequence[tuple[str, Tuning]]], anew: Callable[[], None]
+    ) -> None:
+        """`levels` gives the hosts that work, each with its own tuning."""
+        self._levels = levels
+        self._anew = anew
+        self._told = 0
+
+    @property
+    def level(self) -> int:
+        """How many calls run at once."""
+        return sum(tuning.level for _, tuning in self._levels())
+
+    @property
+    def said(self) -> str:
+        """Why so many; empty while one of them finds it out."""
+        levels = self._levels()
+        if not all(tuning.said for _, tuning in levels):
+            return ""
+        return "; ".join(f"{tuning.level} at {host}, {tuning.said}" for host, tuning in levels)
+
+    def anew(self) -> None:
+        """Begins again at every host."""
+        self._anew()
+
+    def ended(self, now_s: float, prompt_tokens: int, output_tokens: int, at_once: int) -> bool:
+        """Whether it has changed since the last call: each host has counted its own."""
+        del now_s, prompt_tokens, output_tokens, at_once
+        changed, self._told = self.level != self._told, self.level
+        return changed

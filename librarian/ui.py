@@ -83,9 +83,9 @@ def plain(text: str) -> str:
 def size(count: float) -> str:
     """A number of bytes for people."""
     for unit in ("B", "KB", "MB"):
-        if count < 1024:
+        if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
+        count /= 1000
     return f"{count:.2f} GB"
 
 
@@ -168,7 +168,11 @@ def reader(snapshot: Snapshot) -> str:
         return "The model is being opened."
     if model.backend == "offline":
         return "Read by the offline model: no language model is in use."
-    return plain(f"Read by {model.llm}, embedded by {model.embed}, at {model.host}.")
+    where = model.host
+    if snapshot.hosts:
+        resting = sum(bool(host.trouble) for host in snapshot.hosts)
+        where = f"{len(snapshot.hosts)} hosts" + (f", {resting} of them at rest" if resting else "")
+    return plain(f"Read by {model.llm}, embedded by {model.embed}, at {where}.")
 
 
 def outlook(snapshot: Snapshot) -> str:

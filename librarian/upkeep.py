@@ -14,6 +14,7 @@ from librarian.errors import LibrarianError
 from librarian.settings import Settings
 
 if TYPE_CHECKING:
+    from librarian.migration import Progress as Moved
     from librarian.pulls import Pull, Pulls
     from librarian.reembed import Progress
     from librarian.remote import Desk, Json
@@ -25,6 +26,7 @@ CACHES = {
 }
 STOPPED = {
     "re-embed": "Stopped. The library is as it was, with its old vectors.",
+    "migrate": "Stopped. The library is where it was; run `migrate` again to go on from here.",
     "pull": "Stopped. The server keeps what has arrived; pull again to go on.",
     "backup": "Stopped. Nothing was written.",
     "restore": "Stopped. Nothing was changed.",
@@ -82,20 +84,45 @@ def re_embed(settings: Settings, arguments: Namespace) -> int:
     return 0
 
 
-class Gauge:
-    """Shows how many texts are done: in one line of a terminal, or in a line now and then."""
+def migrate(settings: Settings, arguments: Namespace) -> int:
+    """Moves a library's graph and vectors into PostgreSQL or into files, without any model."""
+    from librarian.migration import migrate as run  # brings LightRAG, as `app` does
 
-    def __init__(self, *, quiet: bool) -> None:
+    report = run(settings, arguments.to, Gauge("rows", quiet=arguments.json))
+    parts = [{"name": each.name, "rows": each.rows, "sha256": each.sha256} for each in report.parts]
+    if arguments.json:
+        keys = ("to", "rows", "apart", "elapsed_s", "kept")
+        return print_json({key: getattr(report, key) for key in keys} | {"parts": parts})
+    place = "PostgreSQL" if report.to == "postgres" else "files"
+    if not parts:
+        say(f"There was nothing to move. The library is in {place} now.")
+        return 0
+    for each in report.parts:
+        say(f"{each.rows:>9,} rows of {each.name}, SHA-256 {each.sha256[:16]}… on both sides")
+    say(
+        f"The library is in {place} now: {report.rows:,} rows, compared one by one. It took "
+        f"{duration(report.elapsed_s)}."
+    )
+    if report.kept:
+        say(f"The files are in {report.kept}. Delete them when you are content.")
+    return 0
+
+
+class Gauge:
+    """Shows how many are done: in one line of a terminal, or in a line now and then."""
+
+    def __init__(self, what: str = "texts", *, quiet: bool) -> None:
+        self._what = what
         self._quiet = quiet
         self._live = sys.stdout.isatty() and not quiet
         self._next = time.monotonic() + PLAIN_EVERY_S
         self._waiting = ""
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress | Moved) -> None:
         """Takes the state of this moment."""
         if self._quiet or not progress.total:
             return
-        line = f"{progress.done:,} of {progress.total:,} texts"
+        line = f"{progress.done:,} of {progress.total:,} {self._what}"
         if progress.waiting != self._waiting:
             self._waiting = progress.waiting
             complain(progress.waiting or "It goes on.")
@@ -110,8 +137,10 @@ class Gauge:
 def backup(settings: Settings, arguments: Namespace) -> int:
     """Writes all of a library into one file, through the dashboard where one has it open."""
     from librarian.backup import gather, gathering, pack
+    from librarian.dumping import dump
     from librarian.library import Library, owner_of
     from librarian.remote import open_desk
+    from librarian.whereabouts import database_of
 
     target = arguments.file.absolute()
     if target.exists() and not arguments.replace:
@@ -130,6 +159,8 @@ def backup(settings: Settings, arguments: Namespace) -> int:
         try:
             with gathering(library) as parts:
                 gather(library, parts)
+                if database_of(library, settings):
+                    dump(settings, library.manifest, parts)
                 made = asdict(pack(parts, target, Bytes(quiet=arguments.json)))
         finally:
             library.close()
@@ -213,7 +244,7 @@ def pull(settings: Settings, arguments: Namespace) -> int:
     portal = Portal()
     try:
         names = arguments.models or portal.call(_lacking, settings)
-        pulls = portal.enter(open_pulls(settings.ollama_host))
+        pulls = portal.enter(open_pulls(settings.ollama_hosts))
         ended = []
         for name in names:
             portal.call(pulls.start, name)
@@ -234,11 +265,14 @@ async def _lacking(settings: Settings) -> tuple[str, ...]:
     from librarian.models.servers import survey
 
     wanted = tuple(dict.fromkeys((settings.llm_model, settings.embed_model)))
-    server = await survey(settings.ollama_host, ())
-    if server.listed is None:
-        trouble = server.trouble or "The server does not say which models it has."
-        raise LibrarianError(f"{trouble} {way_to(trouble)}")
-    return tuple(name for name in wanted if not server.has(name))
+    lacking: dict[str, None] = {}
+    for host in settings.ollama_hosts:
+        server = await survey(host, ())
+        if server.listed is None:
+            trouble = server.trouble or "The server does not say which models it has."
+            raise LibrarianError(f"{trouble} {way_to(trouble)}")
+        lacking |= dict.fromkeys(name for name in wanted if not server.has(name))
+    return tuple(lacking)
 
 
 def _watched(pulls: Pulls, name: str, *, quiet: bool) -> Pull:
@@ -273,6 +307,7 @@ COMMANDS: dict[str, Callable[[Desk, Namespace], int]] = {
 # Those that do not go through the dashboard that has the library.
 ALONE: dict[str, Callable[[Settings, Namespace], int]] = {
     "re-embed": re_embed,
+    "migrate": migrate,
     "pull": pull,
     "backup": backup,
     "restore": restore,

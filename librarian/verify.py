@@ -13,6 +13,8 @@ from librarian.snapshot import Snapshot
 
 GRAPH_FILE = "graph_chunk_entity_relation.graphml"
 VECTORS_FILE = "vdb_entities.json"
+GRAPH_TABLES = ("lightrag_graph_nodes", "lightrag_graph_edges")
+VECTORS_TABLE = "lightrag_vdb_entity"
 GRAPH_BYTES = 100 * 1024
 VECTORS_BYTES = 1024 * 1024
 FILE_SECONDS = 180.0
@@ -48,7 +50,10 @@ def success_table(
     """The rows for a library; `seconds` are LightRAG's own, by document. It reads the log."""
     total = len(snapshot.documents)
     processed = snapshot.count(Status.PROCESSED)
-    sizes = {file.name: file.bytes for file in library.sizes()}
+    sizes = {file.name: file.bytes for file in (*library.sizes(), *snapshot.files)}
+    tables = library.manifest.storage == "postgres"
+    graph = GRAPH_TABLES if tables else (GRAPH_FILE,)
+    vectors = _vectors(sizes, library.manifest.workspace) if tables else VECTORS_FILE
     errors = loop_errors(library.log)
     slowest = max(seconds.values(), default=0.0)
     return (
@@ -58,8 +63,8 @@ def success_table(
             target="all",
             passed=0 < total == processed,
         ),
-        _size(GRAPH_FILE, sizes, GRAPH_BYTES, "100 KB"),
-        _size(VECTORS_FILE, sizes, VECTORS_BYTES, "1 MB"),
+        _size(graph, sizes, GRAPH_BYTES, "100 KB"),
+        _size((vectors,), sizes, VECTORS_BYTES, "1 MB"),
         Row(name="Event-loop errors", value=str(errors), target="0", passed=errors == 0),
         Row(
             name="Slowest document",
@@ -71,8 +76,17 @@ def success_table(
     )
 
 
-def _size(name: str, sizes: Mapping[str, int], least: int, shown: str) -> Row:
-    size = sizes.get(name, 0)
+def _vectors(sizes: Mapping[str, int], workspace: str) -> str:
+    """The table of the entities' vectors, which has the library's own name in its name."""
+    start = f"{VECTORS_TABLE}_{workspace}"
+    return next((name for name in sizes if name.startswith(start)), start)
+
+
+def _size(names: tuple[str, ...], sizes: Mapping[str, int], least: int, shown: str) -> Row:
+    size = sum(sizes.get(name, 0) for name in names)
     return Row(
-        name=name, value=f"{size / 1024:,.0f} KB", target=f"over {shown}", passed=size > least
+        name=" + ".join(names),
+        value=f"{size / 1024:,.0f} KB",
+        target=f"over {shown}",
+        passed=size > least,
     )

@@ -5,6 +5,7 @@ import streamlit as st
 from librarian import ui
 from librarian.documents import Status
 from librarian.snapshot import Snapshot
+from librarian.ui_hosts import hosts_table
 
 MOST = 32  # calls at once
 # What a window of 1280 pixels shows without scrolling comes first.
@@ -167,7 +168,8 @@ def _calls(snapshot: Snapshot) -> None:
         st.button("More at once", on_click=more, args=(limit + 1,), disabled=limit >= MOST)
     if (why := snapshot.why_so_many) is not None:
         words = f"{limit} at once: {why}." if why else "How many at once is best is being measured."
-        st.caption(words)
+        st.caption(ui.plain(words))
+    hosts_table(snapshot)
     names = {view.document.id: view.document.name for view in snapshot.documents}
     if snapshot.calls:
         st.dataframe(

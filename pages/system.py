@@ -8,6 +8,7 @@ from librarian import ui
 from librarian.checks import Check, Report, Severity
 from librarian.pulls import PullState
 from librarian.ui_backup import backup_area
+from librarian.ui_hosts import hosts_area
 
 librarian = ui.get_librarian()
 st.title("System")
@@ -113,6 +114,8 @@ with st.container(horizontal=True):
         help="How many calls run at once and how long a chunk takes; it uses the model's time.",
     )
 
+hosts_area(librarian)
+
 st.subheader("Success table")
 with ui.told():
     success = librarian.verify()
@@ -140,7 +143,12 @@ st.table(
     {
         "Library": ui.plain(str(settings.home)),
         "Backend": settings.backend,
-        "Ollama": ui.plain(settings.ollama_host),
+        "Database": ui.plain(str(settings.database)) if settings.database else "none: files",
+        **(
+            {"Server": ui.plain(settings.openai_url)}
+            if settings.backend == "openai"
+            else {"Ollama": ui.plain(settings.hosts_text)}
+        ),
         "Language model": ui.plain(settings.llm_model),
         "Embedding model": ui.plain(settings.embed_model),
         "Calls at once": str(settings.llm_max_async),
@@ -156,11 +164,27 @@ st.caption("Set by environment variables; README.md lists them.")
 if settings.api_token:  # in this tab: a button with a link would open another one
     st.html('<a href="/logout" target="_self">Log out of this browser</a>')
 
+if tables := [each for each in librarian.snapshot().files if each.table]:
+    st.subheader("Tables")
+    st.dataframe(
+        [
+            {"table": each.name, "size": ui.size(each.bytes), "grown": ui.ago(each.modified_at)}
+            for each in tables
+        ],
+        hide_index=True,
+        key="tables",
+    )
+    st.caption(
+        f"In {ui.plain(str(settings.database))}, with their indexes. Only the vectors' are this "
+        "library's alone; the others hold all libraries of the database."
+    )
+
 st.subheader("Backup")
 backup_area(librarian)
 
 st.subheader("Answers of the model")
 NAMES = {"lightrag": "LightRAG's copies", "journal": "the journal", "all": "both"}
+COPIES = ("kv_store_llm_response_cache.json", "lightrag_llm_cache")
 FREE = "nothing to index again: the journal has them"
 
 
@@ -178,6 +202,7 @@ st.markdown(
 with ui.told():
     held = librarian.journal()
     sizes = {file.name: file.bytes for file in librarian.snapshot().files}
+    copies = next((name for name in COPIES if name in sizes), COPIES[0])
     lost = (
         f"{held.answers:,} answer{'s' * (held.answers != 1)} in {ui.size(held.bytes)}, "
         f"{ui.span(held.model_s)} of the model's time, when texts are indexed again"
@@ -185,8 +210,8 @@ with ui.told():
     st.dataframe(
         [
             {
-                "cache": "kv_store_llm_response_cache.json",
-                "size": ui.size(sizes.get("kv_store_llm_response_cache.json", 0)),
+                "cache": copies,
+                "size": ui.size(sizes.get(copies, 0)),
                 "clearing it costs": FREE,
             },
             {"cache": "journal.sqlite3", "size": ui.size(held.bytes), "clearing it costs": lost},

@@ -506,7 +506,7 @@ async def test_a_pull_tells_how_far_it_is(registry: OllamaServer) -> None:
 @pytest.mark.anyio
 async def test_pulls_are_seen_from_outside_until_they_end(registry: OllamaServer) -> None:
     registry.pull_s = 1.0
-    async with open_pulls(registry.url) as pulls:
+    async with open_pulls([registry.url]) as pulls:
         await pulls.start(LLM)
         await pulls.start(LLM)  # twice is once
         await pulls.start(EMBED)
@@ -521,7 +521,7 @@ async def test_pulls_are_seen_from_outside_until_they_end(registry: OllamaServer
 @pytest.mark.anyio
 async def test_a_cancelled_pull_ends_at_once_and_can_begin_again(registry: OllamaServer) -> None:
     registry.pull_s = 30.0
-    async with open_pulls(registry.url) as pulls:
+    async with open_pulls([registry.url]) as pulls:
         await pulls.start(LLM)
         await moving(pulls)
         await pulls.cancel(LLM)
@@ -536,7 +536,7 @@ async def test_a_cancelled_pull_ends_at_once_and_can_begin_again(registry: Ollam
 async def test_an_error_that_comes_after_a_good_beginning_is_told_with_a_remedy(
     registry: OllamaServer,
 ) -> None:
-    async with open_pulls(registry.url) as pulls:
+    async with open_pulls([registry.url]) as pulls:
         registry.inject(Fault.PULL_ERROR)
         await pulls.start(LLM)
         broken = await ended(pulls, LLM)
@@ -555,7 +555,7 @@ async def test_an_error_that_comes_after_a_good_beginning_is_told_with_a_remedy(
 async def test_a_pull_from_something_else_fails_in_a_sentence(
     registry: OllamaServer, fault: Fault
 ) -> None:
-    async with open_pulls(registry.url) as pulls:
+    async with open_pulls([registry.url]) as pulls:
         registry.inject(fault, match="/api/pull")
         await pulls.start(LLM)
         failed = await ended(pulls, LLM)

@@ -335,7 +335,7 @@ def test_a_stray_env_file_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("WORKSPACE=stray\nOLLAMA_HOST=http://stray\nCHUNK_SIZE=7\n")
     code = (
         "import os\nbefore = dict(os.environ)\n"
-        "from librarian.assembly import _import_lightrag\n_import_lightrag()\n"
+        "from librarian.opening import import_lightrag\nimport_lightrag()\n"
         "import sys\nassert 'lightrag' in sys.modules\n"
         "assert dict(os.environ) == before, set(os.environ.items()) - set(before.items())\n"
     )

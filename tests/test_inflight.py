@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
+from time import monotonic
 
 import anyio
 import anyio.lowlevel
@@ -13,7 +14,8 @@ from anyio.abc import TaskGroup
 
 from librarian.account import Ticket
 from librarian.calls import Calls
-from librarian.errors import DocumentPaused
+from librarian.errors import DocumentPaused, ModelUnavailable
+from librarian.models.hosts import SeveralHosts
 from librarian.models.protocol import Completion, Heard, Message, ModelCard, Prompt, Role, Vectors
 
 pytestmark = pytest.mark.anyio
@@ -31,19 +33,26 @@ class QueueingModel:
         self.embedded: list[str] = []
         self.may_end: dict[str, anyio.Event] = {}
 
+        self.gone = False
+
     @property
     def card(self) -> ModelCard:
         return ModelCard(backend="ollama", llm="q", embed="q", host=self.host, dimension=2)
 
+    async def prepare(self) -> None:
+        pass
+
     async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
         text = prompt.messages[-1].content
+        if self.gone:
+            raise ModelUnavailable
         async with self.slots:
             self.begun.append(text)
             if heard is not None:
                 heard(text)
             await self.may_end.setdefault(text, anyio.Event()).wait()
         self.ended.append(text)
-        return Completion(text=text)
+        return Completion(text=text, output_tokens=100)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         self.embedded.append(texts[0])
@@ -61,6 +70,25 @@ class QueueingModel:
 
 def prompt(text: str, role: Role = Role.EXTRACT) -> Prompt:
     return Prompt(messages=(Message(role="user", content=text),), role=role)
+
+
+async def builds(_: str) -> dict[str, str]:
+    return {"q:latest": "the same everywhere"}
+
+
+def several(
+    servers: Sequence[QueueingModel], at_once: int, clock: Callable[[], float] = monotonic
+) -> SeveralHosts:
+    """These servers as the hosts of one model."""
+    by_address = {f"http://host-{n}:1": server for n, server in enumerate(servers)}
+    return SeveralHosts(
+        list(by_address),
+        lambda address, _: by_address[address],
+        models=("q",),
+        at_once=at_once,
+        builds=builds,
+        clock=clock,
+    )
 
 
 def calls_of(model: QueueingModel, limit: int) -> Calls:
@@ -233,3 +261,93 @@ async def test_a_model_of_this_process_has_no_queue_and_nothing_is_ended() -> No
                 assert len(calls.in_flight()) == 2
             model.let_end(*chunks)
     assert len(model.begun) == 3  # none was begun twice
+
+
+@pytest.mark.parametrize("slots", [(1, 1), (2, 8), (8, 2), (4, 1), (2, 2, 2)])
+async def test_with_several_hosts_a_question_goes_to_one_with_a_slot(
+    slots: tuple[int, ...],
+) -> None:
+    servers = [QueueingModel(each) for each in slots]
+    model = several(servers, at_once=5)
+    await model.prepare()
+    calls = Calls(model, limit=9, tuning=model.tuning, random=Random(1))
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            chunks = await reading(tasks, calls, 20)
+            before = sum(view.running for view in model.views())
+            assert before > sum(min(each, 2) for each in slots)
+            for server in servers:
+                server.let_end("question")
+            with calls.attending():
+                assert (await calls.complete(prompt("question", Role.QUERY), Ticket())).text
+                assert sum(len(server.ended) for server in servers) == 1
+                assert len(calls.in_flight()) >= sum(min(each, 3) for each in slots) - 1
+            for server in servers:
+                server.let_end(*chunks)
+
+
+async def test_a_question_has_a_slot_at_the_host_that_is_left_when_another_goes() -> None:
+    stays, goes = QueueingModel(2), QueueingModel(2)
+    model = several([goes, stays], at_once=3)
+    await model.prepare()
+    calls = Calls(model, limit=9, tuning=model.tuning, random=Random(1))
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            first = await reading(tasks, calls, 4)
+            assert (len(stays.begun), len(goes.begun)) == (2, 2)
+            stays.let_end(*first)
+            goes.let_end(*first)
+            await settled()
+            goes.gone = True
+            chunks = tuple(f"later {n}" for n in range(8))
+            for chunk in chunks:
+                tasks.start_soon(calls.complete, prompt(chunk), Ticket(document="book"))
+                await settled()
+            stays.let_end("question")
+            with calls.attending():
+                await calls.complete(prompt("question", Role.QUERY), Ticket())
+                assert stays.ended[-1] == "question"
+                assert len(calls.in_flight()) == 1
+            stays.let_end(*chunks)
+    assert set(chunks) <= set(stays.ended)
+
+
+async def test_a_question_is_embedded_first_at_several_hosts_too() -> None:
+    servers = [QueueingModel(1), QueueingModel(1)]
+    model = several(servers, at_once=2)
+    await model.prepare()
+    calls = Calls(model, limit=4, tuning=model.tuning)
+    books = [f"book {n}" for n in range(6)]
+    for server in servers:
+        server.may_end.update({book: anyio.Event() for book in books})
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            for book in books:
+                tasks.start_soon(calls.embed, [book])
+            await settled()
+            assert [len(server.embedded) for server in servers] == [2, 2]
+            with calls.attending():
+                assert (await calls.embed(["question"], person=True)).shape == (1, 2)
+            for server in servers:
+                server.let_end(*books)
+
+
+async def test_how_many_calls_each_host_takes_is_found_out_where_calls_end_together() -> None:
+    """Between the end of a call and the begin of the next its answer is written down."""
+    servers = [QueueingModel(4), QueueingModel(2)]
+    now = [0.0]
+    model = several(servers, at_once=5, clock=lambda: now[0])
+    await model.prepare()
+    calls = Calls(model, limit=9, tuning=model.tuning)
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            chunks = await reading(tasks, calls, 200)
+            for _ in range(40):
+                now[0] += 2.0
+                for server in servers:
+                    server.let_end(*server.begun)
+                await settled()
+            assert [view.at_once for view in model.views()] == [5, 3]
+            assert calls.limit == 8
+            for server in servers:
+                server.let_end(*chunks)

@@ -44,3 +44,23 @@ def test_a_line_for_each_relation_is_left_out(logbook: Logbook) -> None:
     logging.getLogger("lightrag").warning("Upserting relation of two")
     logbook.close()
     assert logbook.tail == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "PostgreSQL database,\nsql:INSERT INTO t VALUES ($1),\ndata:{'a': 'Heathcliff'},\n"
+        "error:null value in column\nDETAIL:  Failing row contains (Heathcliff).",
+        "[ws] PostgreSQL database,\nsql:SELECT 1,\nparams:{'ids': ['Heathcliff']},\nerror:gone",
+        "[ws] Error to prepare upsert,\nerror: gone\nitem: {'content': 'Heathcliff went out'}",
+    ],
+)
+def test_what_a_database_did_not_take_is_not_in_the_log(line: str, tmp_path: Path) -> None:
+    logbook = Logbook(tmp_path / "librarian.log")
+    try:
+        logging.getLogger("lightrag").error(line)
+        (said,) = logbook.tail
+    finally:
+        logbook.close()
+    assert "Heathcliff" not in said
+    assert "null value in column" in said or "gone" in said

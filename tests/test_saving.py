@@ -12,7 +12,9 @@ import pytest
 
 from librarian.changes import NAME, Change, Changes, forget
 from librarian.documents import Status
+from librarian.engine import Engine
 from librarian.errors import LibraryError
+from librarian.holdings import Files
 from librarian.saving import Saving
 from tests.test_engine import ENGINE_EN, MUSIC_RU, FailingModel, document, engine_at
 
@@ -44,8 +46,7 @@ async def test_the_files_are_written_when_it_is_quiet_and_at_the_end(tmp_path: P
     folder = tmp_path / "library_test"
     async with engine_at(tmp_path) as engine, anyio.create_task_group() as tasks:
         assert (await engine.index(document(ENGINE_EN, "engine.txt"), ENGINE_EN)).error is None
-        saving = engine._saving
-        assert saving is not None
+        saving = saving_of(engine)
         tasks.start_soon(partial(saving.run, lambda: False, engine.editing.still, quiet_s=0.05))
         while saved(folder):  # noqa: ASYNC110
             await anyio.sleep(0.02)
@@ -73,8 +74,7 @@ async def test_a_library_of_files_alone_is_opened_and_goes_on(tmp_path: Path) ->
 
 async def test_what_could_not_be_written_is_written_with_the_next(tmp_path: Path) -> None:
     async with engine_at(tmp_path) as engine:
-        room = engine._saving
-        assert isinstance(room, Saving)
+        room = saving_of(engine)
         other = sqlite3.connect(tmp_path / "library_test" / NAME, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         await engine._rag.full_docs.upsert({"doc-1": {"content": "text"}})
@@ -85,6 +85,11 @@ async def test_what_could_not_be_written_is_written_with_the_next(tmp_path: Path
         other.close()
         await room.commit()
         assert [each.key for each in room._changes.read("kv_store_full_docs.json")] == ["doc-1"]
+
+
+def saving_of(engine: Engine) -> Saving:
+    assert isinstance(engine.holdings, Files)
+    return engine.holdings.saving
 
 
 def saved(folder: Path) -> int:

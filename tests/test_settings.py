@@ -73,7 +73,7 @@ def test_blank_variables_are_as_good_as_none() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("LIBRARIAN_BACKEND", "openai"),
+        ("LIBRARIAN_BACKEND", "gpt4"),
         ("LLM_MAX_ASYNC", "0"),
         ("LLM_MAX_ASYNC", "many"),
         ("LLM_MAX_ASYNC", "1.5"),

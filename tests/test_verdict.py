@@ -22,11 +22,11 @@ from librarian.health import (
     QUIET_S,
     RECENT_S,
     Evidence,
+    stale,
     throughput,
     verdict,
 )
 from librarian.portal import Portal
-from librarian.rooms import stale
 from librarian.snapshot import Health, Snapshot, Throughput
 from tests.conftest import Opened, until, until_status
 from tests.ollama_server import Fault, OllamaServer

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from json import JSONDecodeError
 
 import httpx
-import ollama
 import pydantic
 
 from librarian.errors import (
@@ -25,6 +24,7 @@ from librarian.errors import (
     PromptTooLong,
     TruncatedAnswer,
 )
+from librarian.models.client import ollama
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import numpy as np
-import ollama
 import orjson
 
 from librarian.errors import (
-    BadEmbedding,
     EndlessAnswer,
-    ModelUnsuitable,
     PromptTooLong,
     TruncatedAnswer,
 )
+from librarian.models.client import ollama
+from librarian.models.embedding import PROBE, checked, recognised
 from librarian.models.faults import translated
 from librarian.models.protocol import Completion, Heard, ModelCard, Prompt, Remark, Vectors
 from librarian.settings import is_local
@@ -35,10 +33,6 @@ CONNECT_TIMEOUT_S = 10.0
 SILENCE_TIMEOUT_S = 3600.0
 PROBE_TIMEOUT_S = 2.0
 PROMPT_TOKENS = 3072  # of an extraction: LightRAG's words and a chunk of 1,200 tokens
-# What an embedder makes of this text tells whether it is still the same one under its name.
-PROBE = "The librarian keeps the catalogue. Библиотекарь ведёт каталог."
-FINGERPRINT = 64  # first numbers of that vector
-SAME = 0.95  # cosine; another quantization of a model stays above, another model far below
 LOADED_S = 0.5  # a model that was in memory answers `load_duration` in milliseconds
 _KEPT_TOKENS = 4  # Ollama's num_keep: head tokens that survive its silent cut
 _NS = 1e9
@@ -133,19 +127,9 @@ class OllamaModel:
     async def _recognise(self) -> None:
         """Sees to it that vectors of two models never mix, not even under one name."""
         self._recognised = False
-        known = np.asarray(self._card.fingerprint, dtype=np.float32)
         vectors, _ = await self._embedded([PROBE])
-        now = vectors[0, :FINGERPRINT]
-        if len(known):
-            likeness = float(known @ now / (np.linalg.norm(known) * np.linalg.norm(now) or 1.0))
-            if likeness < SAME:
-                raise ModelUnsuitable(
-                    f"{self._card.embed} gives other vectors than those of this library: another "
-                    "model has taken its name. Put the old one back, or stop this program and run "
-                    "`re-embed`."
-                )
-        else:
-            seen = tuple(round(float(number), 5) for number in now)
+        seen = recognised(vectors, self._card.fingerprint, self._card.embed)
+        if seen != self._card.fingerprint:
             self._card = replace(self._card, dimension=vectors.shape[1], fingerprint=seen)
         self._recognised = True
 
@@ -158,15 +142,16 @@ class OllamaModel:
                 raise ollama.ResponseError(answer.text, answer.status_code)
             said = orjson.loads(answer.content)
             rows, load_s = said["embeddings"], _seconds(said.get("load_duration"))
-        return self._checked_vectors(rows, texts), load_s
+        card = self._card
+        return checked(rows, texts, name=card.embed, dimension=card.dimension), load_s
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._client.close()  # type: ignore[no-untyped-call]
+        await self._client.close()
         await self._http.aclose()
 
     async def _chat(self, prompt: Prompt, thinks: bool) -> AsyncIterator[Any]:
-        return await self._client.chat(
+        parts: AsyncIterator[Any] = await self._client.chat(
             model=self._card.llm,
             messages=[{"role": m.role, "content": m.content} for m in prompt.messages],
             stream=True,
@@ -175,6 +160,7 @@ class OllamaModel:
             keep_alive=KEEP_ALIVE,
             think=False if thinks else None,
         )
+        return parts
 
     async def _can_think(self) -> bool:
         """Whether thinking must be turned off; unset, Ollama turns it on where it can."""
@@ -215,25 +201,6 @@ class OllamaModel:
             total_s=_seconds(final.total_duration),
         )
 
-    def _checked_vectors(self, rows: Sequence[Sequence[float]], texts: Sequence[str]) -> Vectors:
-        if len(rows) != len(texts):
-            raise BadEmbedding(
-                f"{self._card.embed} gave {len(rows)} vectors for {len(texts)} texts."
-            )
-        lengths = {len(row) for row in rows}
-        if len(lengths) > 1:
-            raise BadEmbedding(f"{self._card.embed} gave vectors of different lengths.")
-        dimension = lengths.pop() if lengths else self._card.dimension
-        if self._card.dimension and dimension != self._card.dimension:
-            raise ModelUnsuitable(
-                f"{self._card.embed} now gives {dimension} numbers a vector, not "
-                f"{self._card.dimension}: another model has taken its name."
-            )
-        vectors = np.asarray(rows, dtype=np.float32).reshape(len(rows), dimension)
-        if not np.isfinite(vectors).all() or (len(vectors) and not vectors.any(axis=1).all()):
-            raise BadEmbedding(f"{self._card.embed} gave an empty vector.")
-        return vectors
-
 
 def options_of(num_ctx: int) -> dict[str, Any]:
     """The options of every request: with others, the server would load the model anew."""
@@ -253,6 +220,16 @@ async def missing_models(host: str, names: Sequence[str]) -> tuple[str, ...] | N
     except (KeyError, TypeError):
         return None
     return None if there is None else tuple(n for n in names if tagged(n) not in there)
+
+
+async def builds_at(host: str) -> dict[str, str] | None:
+    """The digest of each model on a server, by its name with its tag; None: it does not answer."""
+    listed = await _read(host, "/api/tags")
+    try:
+        rows = listed["models"] if listed else None
+        return None if rows is None else {tagged(str(e["name"])): str(e["digest"]) for e in rows}
+    except (KeyError, TypeError):
+        return None
 
 
 async def server_version(host: str) -> str | None:

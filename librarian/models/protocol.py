@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from librarian.errors import ModelError
+
 Vectors = NDArray[np.float32]
 Heard = Callable[[str], None]
 
@@ -67,10 +69,11 @@ class Completion:
 class ModelCard:
     """Which models answer, and where."""
 
-    backend: str  #: `ollama` or `offline`
+    backend: str  #: `ollama`, `openai` or `offline`
     llm: str
     embed: str
     host: str  #: empty for the offline model
+    hosts: tuple[str, ...] = ()  #: all of them, where there are several
     dimension: int  #: of an embedding; 0 while unknown
     options: str = ""  #: what else shapes answers, as text
     fingerprint: tuple[float, ...] = ()  #: of the embedder's weights; empty while unknown
@@ -106,3 +109,21 @@ class Model(Protocol):
     async def aclose(self) -> None:
         """Ends running requests and gives back connections."""
         ...
+
+
+class NoModel:
+    """Stands where a model has to be and none is to be asked."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+
+    async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
+        """Refuses."""
+        raise ModelError("No model is asked for this.")
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Refuses."""
+        raise ModelError("No model is asked for this.")
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""

@@ -19,8 +19,8 @@ function keyOf(text) {
 
 function bytes(count) {
   for (const unit of ["B", "KB", "MB"]) {
-    if (count < 1024) return (unit === "B" ? count : count.toFixed(1)) + " " + unit;
-    count /= 1024;
+    if (count < 1000) return (unit === "B" ? count : count.toFixed(1)) + " " + unit;
+    count /= 1000;
   }
   return count.toFixed(2) + " GB";
 }

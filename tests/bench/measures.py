@@ -20,6 +20,7 @@ from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
 from tests.bench.growth import growth
+from tests.bench.hosts import hosts
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
@@ -143,6 +144,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "growth": growth,
     "scale": scale,
     "slots": slots,
+    "hosts": hosts,
     "ranking": ranking,
 }
 
