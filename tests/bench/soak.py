@@ -68,12 +68,12 @@ class Soak:
         return self.kills * (SLOTS + 1)
 
 
-def soak(folder: Path, *, seed: int, seconds: float, mends: bool) -> Soak:
-    """Lives over a home in a folder, for so long; then the look at it."""
+def soak(folder: Path, *, seed: int, seconds: float, mends: bool, kills: int = 1) -> Soak:
+    """Lives over a home in a folder, for so long and until so many were killed; then the look."""
     dice, result, home = Random(seed), Soak(), folder / "home"
     with OllamaServer(parallel=SLOTS, num_ctx=8192, latency_s=LATENCY_S) as server:
         until = time.monotonic() + seconds
-        while not result.lives or time.monotonic() < until:
+        while result.kills < kills or time.monotonic() < until:
             _live(home, server.url, dice, result, mends=mends)
             if result.wrong:
                 return result
