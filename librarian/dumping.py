@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -47,6 +48,8 @@ def dump(settings: Settings, manifest: Manifest, parts: Path) -> None:
         LibraryError: what was written is not what the database has.
         DatabaseUnavailable: the server is away.
     """
+    # A worker of anyio has no main module where its parent's is no file; libraries look for one.
+    sys.modules.setdefault("__main__", sys.modules[__name__])
     portal = Portal()
     try:
         portal.call(_dumped, settings, manifest, parts)

@@ -930,6 +930,7 @@ class OllamaServer:
         self._stopping = asyncio.Event()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="ollama-stand-in-brain")
         self._memo = Memo(self._memo_path)
+        self._connections.clear()  # one that came while the last loop ended
         await self._listen()
         on_ready()
         await self._stopping.wait()
