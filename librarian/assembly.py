@@ -134,7 +134,6 @@ async def open_storages(
             for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
                 await storage.drop_pending_index_ops()
             await rag.finalize_storages()
-            await holdings.save()
             holdings.end()
 
 
@@ -149,7 +148,6 @@ async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
         await rag.llm_response_cache.index_done_callback()
         await rag._discard_pending_index_ops()
         await rag.finalize_storages()
-        await holdings.save()
     finally:
         holdings.end()
         forget_shared()
@@ -190,12 +188,7 @@ def _forget_makeshifts(cache: Any, desk: Desk) -> None:
     upsert = cache.upsert
 
     async def kept(data: dict[str, dict[str, Any]]) -> None:
-        # The prompt is most of a row, nothing reads it, and the journal knows what was asked.
-        real = {
-            key: row | {"original_prompt": ""}
-            for key, row in data.items()
-            if not desk.is_makeshift(str(row.get("return", "")))
-        }
+        real = {k: v for k, v in data.items() if not desk.is_makeshift(str(v.get("return", "")))}
         if real:
             await upsert(real)
 
