@@ -17,7 +17,9 @@ from librarian.backup import restore
 from librarian.checks import Check, Severity
 from librarian.database import parse
 from librarian.documents import Status
+from librarian.dumping import gathered
 from librarian.errors import (
+    DatabaseUnavailable,
     DatabaseUnfit,
     LibrarianError,
     SettingsError,
@@ -407,3 +409,18 @@ def test_a_backup_of_a_library_in_the_database_is_whole_and_opens_without_it(
     again = opened(settings_of(tmp_path / "restored"))
     assert told(again.graph()) == graph
     assert "Babbage" in answered(again, "Who designed the Analytical Engine?")
+
+
+def test_an_error_of_the_process_that_reads_the_database_arrives_as_it_was(
+    kept: Kept, opened: Opened, tmp_path: Path
+) -> None:
+    filled(opened(kept("home"))).close()
+    nobody = settings_of(tmp_path / "home", "postgresql://me@127.0.0.1:9/library")
+    library = Library.open(tmp_path / "home")
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    try:
+        with start_blocking_portal() as portal, pytest.raises(DatabaseUnavailable, match="9"):
+            portal.call(gathered, library, nobody, parts)
+    finally:
+        library.close()
