@@ -29,6 +29,7 @@ from librarian.holdings import Holdings
 from librarian.lexicon import Lexicon
 from librarian.models.protocol import ModelCard, NoModel
 from librarian.opening import forget_shared, import_lightrag, opened
+from librarian.recalled import keep_answers
 from librarian.settings import Settings
 from librarian.signals import Ear, Heard, attend
 from librarian.tokens import PieceTokenizer
@@ -85,7 +86,7 @@ async def open_engine(
     asyncio.get_running_loop().set_exception_handler(_without_paused)
     rag, holdings = await opened(build, database, calls.model.card.dimension)
     _lock_lightly(rag)
-    _forget_makeshifts(rag.llm_response_cache, desk)
+    keep_answers(rag, desk.is_makeshift)
     attend(rag.chunks_vdb, "chunks", heard, embeddings.soon)
     attend(rag.entities_vdb, "entities", heard, embeddings.soon)
     attend(rag.relationships_vdb, "relations", heard, embeddings.soon)
@@ -181,18 +182,6 @@ def _lock_lightly(rag: LightRAG) -> None:
         for name in ("_storage_lock", "_flush_lock"):
             if isinstance(getattr(storage, name, None), NamespaceLock):
                 setattr(storage, name, asyncio.Lock())
-
-
-def _forget_makeshifts(cache: Any, desk: Desk) -> None:
-    """Keeps LightRAG from remembering as an answer what only stands in for a missing one."""
-    upsert = cache.upsert
-
-    async def kept(data: dict[str, dict[str, Any]]) -> None:
-        real = {k: v for k, v in data.items() if not desk.is_makeshift(str(v.get("return", "")))}
-        if real:
-            await upsert(real)
-
-    cache.upsert = kept
 
 
 def _build(

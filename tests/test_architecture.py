@@ -20,8 +20,8 @@ LAYERS = (
     "forces layout mending standing",
     "catalogue removed journal edits manifest library whereabouts backup inflight calls signals"
     " quality desk embeddings pulls lexicon borders",
-    "telling evidence holdings tables postgres facts copying scope translation engine storages"
-    " editing assembly opening workers intake snapshot outlook",
+    "telling evidence recalled holdings tables postgres facts copying scope translation engine"
+    " storages editing assembly opening workers intake snapshot outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",

@@ -165,7 +165,7 @@ def running(
 ) -> Iterator[Process]:
     """A process whose words go to a file; it and its children end with the block."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    with log.open("wb") as errors, (output or log).open("ab") as said:
+    with log.open("ab") as errors, (output or log).open("ab") as said:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environ | dict(settings), stdout=said, stderr=errors
         )

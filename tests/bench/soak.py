@@ -170,7 +170,8 @@ def _settle(home: Path, host: str, result: Soak) -> None:
         librarian.close()
 
 
-def _until_read(librarian: Librarian) -> None:
+def _until_read(librarian: Librarian, documents: int = 0) -> None:
+    """Waits until all are read, and at least so many are there."""
     until = time.monotonic() + SETTLE_S
     while time.monotonic() < until:
         snapshot = librarian.snapshot()
@@ -179,7 +180,8 @@ def _until_read(librarian: Librarian) -> None:
         for each in left:
             if each.status in (Status.PAUSED, Status.FAILED):
                 librarian.retry(each.id)
-        if not left and not snapshot.deleting and not snapshot.busy:
+        all_there = len(snapshot.documents) >= documents
+        if all_there and not left and not snapshot.deleting and not snapshot.busy:
             return
         time.sleep(0.1)
     raise Broken(f"Documents that did not come to an end: {left}")
@@ -197,7 +199,7 @@ def _unlike_undisturbed(home: Path, calm: Path, host: str) -> Iterator[str]:
             shutil.copy(cuts, calm / "files")
         for name, data in kept:
             librarian.add_file(name, data)
-        _until_read(librarian)
+        _until_read(librarian, len(kept))
     finally:
         librarian.close()
     if kept:
