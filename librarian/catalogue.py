@@ -111,15 +111,8 @@ class Catalogue:
 
     def put(self, document: Document) -> None:
         """Adds a document or takes its new state."""
-        values = _values(document)
-        marks = ", ".join(f":{name}" for name in _COLUMNS)
-        changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
         with self._reading() as db:
-            db.execute(
-                f"INSERT INTO documents ({', '.join(_COLUMNS)}) VALUES ({marks}) "
-                f"ON CONFLICT (id) DO UPDATE SET {changes}",
-                values,
-            )
+            _put(db, document)
 
     def update(self, document: Document) -> None:
         """Takes a document's new state, if it is still on the list: in one step, so that none
@@ -149,19 +142,21 @@ class Catalogue:
         with self._reading() as db:
             db.execute("INSERT OR REPLACE INTO paces VALUES (?, ?)", (model, json.dumps(pace)))
 
-    def remove(self, document: Document, replaced_at: float | None = None) -> None:
+    def remove(self, document: Document, by: Document | None = None) -> None:
         """Takes a document off the list, and notes that the graph still has to forget it.
 
-        Of one that another text replaces, that it was there is kept; `replaced_at` is Unix time.
+        `by` takes its place in the same step: at no moment there is neither, nor both. That the
+        one before was there is kept.
         """
-        values = _values(document) | {"replaced_at": replaced_at}
-        with self._reading() as db:
+        values = _values(document) | {"replaced_at": by and by.created_at}
+        with self._whole() as db:
             db.execute("INSERT OR IGNORE INTO deletions VALUES (:id)", values)
             db.execute("DELETE FROM documents WHERE id = :id", values)
             db.execute("DELETE FROM duplicates WHERE doc_id = :id", values)
-            if replaced_at is None:
+            if by is None:
                 db.execute("DELETE FROM versions WHERE name = :name", values)
             else:
+                _put(db, by)
                 db.execute(
                     "INSERT INTO versions VALUES (:name, :id, :bytes, :chunks_total, :entities, "
                     ":elapsed_s, :created_at, :replaced_at)",
@@ -284,6 +279,16 @@ class Catalogue:
                 yield self._db
             except sqlite3.Error as exc:
                 raise LibraryError(f"The library's catalogue.sqlite3: {exc}.") from exc
+
+
+def _put(db: sqlite3.Connection, document: Document) -> None:
+    marks = ", ".join(f":{name}" for name in _COLUMNS)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+    db.execute(
+        f"INSERT INTO documents ({', '.join(_COLUMNS)}) VALUES ({marks}) "
+        f"ON CONFLICT (id) DO UPDATE SET {changes}",
+        _values(document),
+    )
 
 
 def _values(document: Document) -> dict[str, Any]:

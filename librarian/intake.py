@@ -187,7 +187,6 @@ def _admit(
                 "another text.",
             )
         old = _chunks_begun(library, same_name)
-        discard(library, same_name, replaced_at=time.time())
     file = file_name(name, doc_id)
     library.keep_original(file, data)
     keep_borders(library, file, text, old)
@@ -200,9 +199,12 @@ def _admit(
         document = changed(
             document, name=same_name.name, filed=same_name.filed, tags=same_name.tags
         )
-    elif holds(document):
-        document = changed(document, status=Status.PAUSED)
-    library.catalogue.put(document)
+        library.catalogue.remove(same_name, by=document)
+        _drop_files(library, same_name)
+    else:
+        if holds(document):
+            document = changed(document, status=Status.PAUSED)
+        library.catalogue.put(document)
     message = RECOGNISED if converted is not None and converted.recognised else ""
     return Admission(name=name, outcome=Outcome.ACCEPTED, doc_id=doc_id, message=message)
 
@@ -216,23 +218,21 @@ def _chunks_begun(library: Library, document: Document) -> tuple[Chunk, ...]:
         return ()
 
 
-def discard(
-    library: Library,
-    document: Document,
-    replaced_at: float | None = None,
-    *,
-    for_good: bool = False,
-) -> None:
+def discard(library: Library, document: Document, *, for_good: bool = False) -> None:
     """Takes a document off the list; the graph forgets it as soon as nothing is indexed.
 
-    The files of one that nothing replaces are kept for a while, unless it goes `for_good`.
+    Its files are kept for a while, unless it goes `for_good`.
     """
-    kept = None if for_good or replaced_at is not None else removed_of(library)
+    kept = None if for_good else removed_of(library)
     if kept is not None:
         kept.note(document)
-    library.catalogue.remove(document, replaced_at)
+    library.catalogue.remove(document)
     if kept is not None:
         kept.take(document)
+    _drop_files(library, document)
+
+
+def _drop_files(library: Library, document: Document) -> None:
     for ending in ENDINGS:
         library.drop_original(f"{document.file}{ending}")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import time
+from collections.abc import Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,15 +104,42 @@ class RemovedDocuments:
 
     def sweep(self, now: float) -> None:
         """Removes for good what was deleted longer ago than is kept; `now` is Unix time."""
-        for each in self.all():
+        notes = self.all()
+        for each in notes:
             if now - each.removed_at > KEPT_S:
                 self.drop(each.document.id)
+        files = {each.document.file for each in notes}
+        for path, file in self._owned(self._folder):
+            if file not in files and now - path.stat().st_mtime > KEPT_S:
+                path.unlink(missing_ok=True)
+
+    def settle(self, files: Set[str], now: float) -> None:
+        """Ends what a crash left half, before anything is taken in: files of no document go here.
+
+        They are of one that was being deleted, replaced or taken in; `files` are the originals of
+        documents on the list. What has no name of ours is left alone.
+        """
+        for path in self._files.glob("*.part"):
+            path.unlink(missing_ok=True)
+        for path, file in self._owned(self._files):
+            if file not in files:
+                log.warning("%s is of no document; it goes to %s", path.name, self._folder.name)
+                self._folder.mkdir(exist_ok=True)
+                path.replace(self._folder / path.name)
+                os.utime(self._folder / path.name, (now, now))
 
     def _get(self, doc_id: str) -> Removed:
         found = next((each for each in self.all() if each.document.id == doc_id), None)
         if found is None:
             raise LibraryError("That document was removed for good.")
         return found
+
+    def _owned(self, folder: Path) -> list[tuple[Path, str]]:
+        """The files of documents in a folder, each with the name of its original."""
+        endings = "|".join(re.escape(each) for each in self._endings)
+        ours = re.compile(rf"(.+\.[0-9a-f]{{8}}(?:\.\w+)+?)(?:{endings})", re.DOTALL)
+        found = [(path, ours.fullmatch(path.name)) for path in folder.glob("*")]
+        return [(path, match[1]) for path, match in found if match]
 
     def _note(self, doc_id: str) -> Path:
         return self._folder / f"{doc_id}.json"

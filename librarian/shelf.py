@@ -72,6 +72,7 @@ class Shelf:
         self._converter = converter
         self._told = told
         self._removed = removed_of(library)
+        self._removed.settle({each.file for each in library.catalogue.all()}, time.time())
         self._removed.sweep(time.time())
         self._guard = threading.Lock()
         self._named: tuple[object, Graph] | None = None

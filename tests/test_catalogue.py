@@ -120,10 +120,10 @@ def test_a_removed_document_does_not_come_back_by_a_change_of_its_state(
 
 
 def test_what_a_document_was_before_is_known_until_it_is_removed(catalogue: Catalogue) -> None:
-    first, second = document(1), replace(document(2), name=document(1).name)
+    first, second = document(1), replace(document(2), name=document(1).name, created_at=5.0)
     catalogue.put(first)
-    catalogue.remove(first, replaced_at=5.0)
-    catalogue.put(second)
+    catalogue.remove(first, by=second)
+    assert catalogue.all() == (second,)
     (version,) = catalogue.versions(second.name)
     assert (version.id, version.bytes, version.replaced_at) == ("doc-1", first.bytes, 5.0)
     assert catalogue.versions("another.txt") == ()

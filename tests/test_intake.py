@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from librarian.documents import Outcome, Status
+from librarian.documents import Outcome, Status, document_id, file_name
 from librarian.errors import LibrarianError, LibraryError
 from librarian.intake import admit_file, admit_text, discard, files_in, read_document, title_of
 from librarian.library import Library
@@ -156,3 +156,15 @@ def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     (folder / "link.txt").symlink_to(outside)
     (folder / "own.txt").write_text(TEXT)
     assert [name for name, _ in files_in(folder)] == ["own.txt"]
+
+
+def test_a_version_that_cannot_be_stored_leaves_the_one_before(library: Library) -> None:
+    admit_text(library, "a.txt", TEXT)
+    (before,) = library.catalogue.all()
+    new = file_name("a.txt", document_id(OTHER))
+    (library.files / f"{new}.part").mkdir()  # nothing can be written there
+    with pytest.raises(LibraryError, match="could not be stored"):
+        admit_text(library, "a.txt", OTHER, replace=True)
+    assert library.catalogue.all() == (before,)
+    assert read_document(library, before) == TEXT
+    assert library.catalogue.deletions() == ()

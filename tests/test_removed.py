@@ -61,3 +61,35 @@ def test_a_note_that_names_another_file_is_not_followed(library: Library, tmp_pa
     with pytest.raises(LibraryError):
         removed.drop(document.id)
     assert outside.read_text() == "secret"
+
+
+def test_files_that_a_crash_left_are_put_aside_and_what_is_no_ours_stays(library: Library) -> None:
+    page = b"<html><body><p>Lars Holm came to the harbour.</p></body></html>"
+    admit_file(library, "page.html", page)
+    admit_text(library, "kept.txt", "A text about lighthouses.")
+    kept = library.catalogue.get("kept.txt")
+    library.catalogue.remove(library.catalogue.get("page.html"))  # and no further
+    half = library.files / "new.0123abcd.txt.part"
+    for path in (half, library.files / "notes.txt"):
+        path.write_text("mine")
+    removed = removed_of(library)
+    removed.settle({kept.file}, time.time())
+    left = {path.name for path in library.files.iterdir()}
+    assert left == {kept.file, "notes.txt"}
+    aside = library.home / "removed"
+    assert len(list(aside.iterdir())) == 3  # with its text and pages
+    removed.sweep(time.time() + KEPT_S - 60)
+    assert len(list(aside.iterdir())) == 3
+    removed.sweep(time.time() + KEPT_S + 60)
+    assert list(aside.iterdir()) == []
+
+
+def test_a_delete_that_was_cut_short_can_be_undone(library: Library) -> None:
+    admit_text(library, "a.txt", "A text about lighthouses.")
+    (document,) = library.catalogue.all()
+    removed = removed_of(library)
+    removed.note(document)
+    library.catalogue.remove(document)  # and no further
+    removed.settle(set(), time.time())
+    removed.put_back(document.id, library.catalogue)
+    assert read_document(library, document) == "A text about lighthouses."
