@@ -175,6 +175,8 @@ class Indexing:
         return self._outlook.views((document,), self._active, self._clock())[0][0]
 
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
+        # Read first: a version in it that takes the place of another comes with that deletion.
+        queue = await to_thread.run_sync(self._library.catalogue.queue)
         if removed := await to_thread.run_sync(self._library.catalogue.deletions):
             for doc_id in self._active.keys() & removed:
                 self._gone.add(doc_id)
@@ -182,7 +184,7 @@ class Indexing:
             return  # LightRAG deletes only while it is idle; the next document waits for that
         if self._stopping:
             return  # until the calls of the one that is paused have ended
-        for document in await to_thread.run_sync(self._library.catalogue.queue):
+        for document in queue:
             if len(self._active) >= DOCUMENTS_AT_ONCE:
                 return
             if document.id not in self._active:
