@@ -38,7 +38,9 @@ async def test_an_edit_can_stand_before_all_that_lightrag_writes_into_the_graph(
 
 def test_an_entity_is_made_anew_from_the_cached_answers_of_its_chunks() -> None:
     source = inspect.getsource(operate._get_cached_extraction_results)
-    assert "llm_response_cache.get_by_ids" in source
+    chunks = source.index("await text_chunks_storage.get_by_ids")
+    assert chunks < source.index("await llm_response_cache.get_by_ids")  # in one task
+    assert 'cache_entry.get("chunk_id") in chunk_ids' in source
     assert 'cache_entry["return"]' in source
     assert 'cache_entry.get("cache_type") == "extract"' in source
 

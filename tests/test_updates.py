@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from librarian.borders import CUTS, FEW, borders_of
 from librarian.chunking import chunks_of
-from librarian.documents import Status
+from librarian.documents import Status, document_id
 from librarian.intake import admit_text
 from librarian.tokens import PieceTokenizer
 from tests.test_indexing import GatedModel, Room, book, extractions, nodes_and_edges, room_at
@@ -162,3 +162,27 @@ async def test_where_a_fresh_cut_would_be_costly_the_old_borders_stay(tmp_path: 
         await room.idle()
         fresh = await state_of(room)
     assert (nodes, edges, documents, rows) == (*fresh[:3], fresh[4])
+
+
+async def test_a_text_that_two_books_share_is_the_others_when_one_is_deleted(
+    tmp_path: Path,
+) -> None:
+    first, second = book(40), book(40) + "\n\n" + OTHER
+    async with room_at(tmp_path / "alone") as room:
+        await room.add("second.txt", second)
+        await room.until("second.txt", Status.PROCESSED)
+        alone = await state_of(room)
+    model = GatedModel()
+    async with room_at(tmp_path / "both", model) as room:
+        await room.add("first.txt", first)
+        await room.until("first.txt", Status.PROCESSED)
+        asked = extractions(model)
+        await room.add("second.txt", second)
+        await room.until("second.txt", Status.PROCESSED)
+        assert extractions(model) - asked < asked / 2  # most chunks are in both
+        await room.indexing.delete("first.txt")
+        await room.idle()
+        graph = await room.engine.graph()
+        named = {chunk for each in (*graph.entities, *graph.relations) for chunk in each.chunks}
+        assert not {chunk for chunk in named if document_id(first) in chunk}
+        assert await state_of(room) == alone
