@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from anyio import to_thread
 from librarian.app import Librarian
 from librarian.assembly import open_engine
 from librarian.calls import Calls
-from librarian.changes import NAME, Changes
 from librarian.documents import Status
 from librarian.edits import Edits, State
 from librarian.engine import Engine
@@ -34,8 +32,8 @@ from librarian.errors import (
 from librarian.mending import Describe, DropEntity, DropRelation, Edit, Merge, Rename
 from librarian.models.offline import OfflineModel
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Vectors
-from librarian.noted import NotedRows
 from librarian.settings import Settings
+from tests.bench import kept
 from tests.conftest import Opened, until, until_processed, view_of
 from tests.ollama_server import OllamaServer
 from tests.test_engine import document
@@ -84,17 +82,6 @@ class LaterModel(OfflineModel):
         return await super().embed(texts)
 
 
-def on_disk(rows: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The rows of a file with what has changed since it was written."""
-    changes = Changes(path.parent / NAME)
-    try:
-        found = NotedRows(rows)
-        found.replay(changes.read(path.name))
-        return dict(found)
-    finally:
-        changes.close()
-
-
 class Room:
     """An open engine with its journal of edits and its files."""
 
@@ -118,13 +105,10 @@ class Room:
         found: dict[str, Any] = {}
         for kind in ("entities", "relationships", "chunks"):
             path = folder / f"vdb_{kind}.json"
-            data = json.loads(path.read_text(encoding="utf-8"))["data"] if path.exists() else []
-            rows = on_disk({row["__id__"]: row for row in data}, path)
-            found[f"vdb_{kind}"] = {key: _timeless(row) for key, row in rows.items()}
+            found[f"vdb_{kind}"] = {key: _timeless(row) for key, row in kept.rows(path).items()}
         for kind in ("full_entities", "full_relations", "entity_chunks", "relation_chunks"):
             path = folder / f"kv_store_{kind}.json"
-            data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            found[kind] = {key: _timeless(row) for key, row in on_disk(data, path).items()}
+            found[kind] = {key: _timeless(row) for key, row in kept.rows(path).items()}
         return found
 
     async def state(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from librarian.chunking import chunks_of
 from librarian.documents import Status, document_id
 from librarian.intake import admit_text
 from librarian.tokens import PieceTokenizer
-from tests.test_editing import on_disk
+from tests.bench import kept
 from tests.test_indexing import GatedModel, Room, book, extractions, nodes_and_edges, room_at
 
 pytestmark = pytest.mark.anyio
@@ -41,10 +41,7 @@ def rows_on_disk(room: Room) -> dict[str, set[str]]:
         path = Path(file or "")
         if file is None or "llm_response_cache" in path.name:
             continue
-        data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if path.name.startswith("vdb_"):
-            data = {row["__id__"]: row for row in data.get("data", ())}
-        found[path.name] = set(on_disk(data, path))
+        found[path.name] = set(kept.rows(path))
     return found
 
 
