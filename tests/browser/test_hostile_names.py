@@ -129,6 +129,7 @@ def test_the_panel_of_each_name_shows_it_as_text(page: Any, library: App) -> Non
     for name in names[:7]:
         page.goto(f"{library.url}/graph?selected={quote(name)}")
         page.get_by_text("Found in").wait_for()
+        drawn(page)
         harmless(page, library)
     page.goto(
         f"{library.url}/graph?edge={quote('Анна Маякова')}&edge={quote(names[0])}"
@@ -136,6 +137,7 @@ def test_the_panel_of_each_name_shows_it_as_text(page: Any, library: App) -> Non
         else f"{library.url}/graph?edge={quote(names[1])}&edge={quote(names[0])}"
     )
     page.get_by_text("Found in").wait_for()
+    drawn(page)
     harmless(page, library)
 
 
