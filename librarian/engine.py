@@ -84,9 +84,10 @@ class Engine:
                 await self._enqueue(document, plain)
                 self._work.set()
                 row = await self._ended(document)
+                await self.holdings.noted()
                 alarms = await self._desk.alarms(document)
-                warnings = (*self._desk.unread(document.id).values(), *alarms)
-                warnings = (*warnings, *self._desk.remarks())
+                unread = self._desk.unread(document.id).values()
+                warnings = (*unread, *alarms, *self._desk.remarks())
             finally:
                 self._desk.forget(document.id)
         with patient():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import to_thread
@@ -45,6 +46,10 @@ class Holdings(Protocol):
 
     async def close(self) -> None:
         """Nothing waits from now on."""
+        ...
+
+    async def noted(self) -> None:
+        """Returns when what LightRAG says of its documents is on the disk."""
         ...
 
     async def keep_files(self, busy: Callable[[], bool], still: Still) -> None:
@@ -112,6 +117,10 @@ class Files:
 
     async def close(self) -> None:
         """Nothing waits."""
+
+    async def noted(self) -> None:
+        """Returns when what LightRAG says of its documents is on the disk."""
+        await self.saving.commit(Path(self._rag.doc_status._file_name).name)
 
     async def keep_files(self, busy: Callable[[], bool], still: Still) -> None:
         """Writes them whenever it is quiet."""

@@ -50,6 +50,9 @@ class Tables:
         """Nothing waits from now on."""
         await self._waiting.close()
 
+    async def noted(self) -> None:
+        """It is: a row is there when LightRAG has written it."""
+
     async def keep_files(self, busy: Callable[[], bool], still: Still) -> None:
         """There are none."""
 
