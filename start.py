@@ -18,7 +18,7 @@ CHECKS = (
     ("format", ["-m", "ruff", "format", "--check", "."]),
     ("lint", ["-m", "ruff", "check", "."]),
     ("types", ["-m", "mypy"]),
-    ("tests", ["-m", "pytest", "-n", "2", "--dist", "loadfile"]),
+    ("tests", ["-m", "pytest", "-n", "3", "--dist", "loadfile"]),
 )
 
 

@@ -135,6 +135,7 @@ async def open_storages(
             for storage in (rag.chunks_vdb, rag.entities_vdb, rag.relationships_vdb):
                 await storage.drop_pending_index_ops()
             await rag.finalize_storages()
+            await holdings.save()
             holdings.end()
 
 
@@ -149,6 +150,7 @@ async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
         await rag.llm_response_cache.index_done_callback()
         await rag._discard_pending_index_ops()
         await rag.finalize_storages()
+        await holdings.save()
     finally:
         holdings.end()
         forget_shared()

@@ -210,7 +210,8 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """Files of this library are replaced, never changed: a second name is a copy."""
+    """Files of this library are replaced, never changed, but for databases: a second name is a
+    copy."""
     for path in source.rglob("*"):
         place = target / path.relative_to(source)
         if path.is_dir():
@@ -218,7 +219,10 @@ def _link_tree(source: Path, target: Path) -> None:
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if path.name.endswith((".part", ".tmp")):
+            if path.name.endswith((".part", ".tmp", "-wal", "-shm")):
+                continue
+            if path.suffix == ".sqlite3":  # changed, not replaced
+                _copy_database(path, place)
                 continue
             os.link(path, place)
         except FileNotFoundError:  # replaced or deleted while they are listed

@@ -52,6 +52,9 @@ class Catalogue:
     def __init__(self, path: Path) -> None:
         self._guard = threading.Lock()
         self.labels = 0  #: changes of names and tags since the opening
+        self._known: dict[str, tuple[sqlite3.Row, Document]] = {}
+        self._read: tuple[Document, ...] = ()
+        self._read_at = (-1, 0)  # changes of this connection, and a number for those of others
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.row_factory = sqlite3.Row
@@ -73,9 +76,30 @@ class Catalogue:
             self._db.close()
 
     def all(self) -> tuple[Document, ...]:
-        """Every document, oldest first."""
+        """Every document, oldest first; one that has not changed is the same object as before."""
         with self._reading() as db:
+            others = int(db.execute("PRAGMA data_version").fetchone()[0])
+            if (at := (db.total_changes, others)) == self._read_at:
+                return self._read
             rows = db.execute("SELECT * FROM documents ORDER BY created_at, place").fetchall()
+            before = self._known
+            self._known = {
+                row["id"]: known
+                if (known := before.get(row["id"])) and known[0] == row
+                else (row, _document(row))
+                for row in rows
+            }
+            self._read = tuple(document for _, document in self._known.values())
+            self._read_at = at
+            return self._read
+
+    def paused(self) -> tuple[Document, ...]:
+        """Those that wait for a person, oldest first."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT * FROM documents WHERE status = ? ORDER BY created_at, place",
+                (Status.PAUSED,),
+            ).fetchall()
         return tuple(_document(row) for row in rows)
 
     def get(self, id_or_name: str) -> Document:

@@ -58,6 +58,11 @@ class Desk:
         self._doomed: set[str] = set()  # documents of which too much is missing
         self._makeshifts = {UNREAD}
 
+    @property
+    def busy(self) -> bool:
+        """Whether any document is being read."""
+        return bool(self._documents)
+
     def expect(self, document: Document, text: str) -> None:
         """Says which document a text that LightRAG is about to cut belongs to."""
         self._documents[subject_of(text)] = document

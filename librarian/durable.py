@@ -25,9 +25,14 @@ def write_json(path: Path, data: object) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replaces a file; raises OSError."""
+    write_pieces(path, (data,))
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Replaces a file by these pieces, one after the other; raises OSError."""
     part = path.with_name(path.name + ".part")
     with part.open("wb") as stream:
-        stream.write(data)
+        stream.writelines(pieces)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)

@@ -80,13 +80,14 @@ class Engine:
         plain = sanitize_text_for_encoding(text)
         self._desk.expect(document, plain)
         with translated(), patient():
-            await self._enqueue(document, plain)
-            self._work.set()
             try:
+                await self._enqueue(document, plain)
+                self._work.set()
                 row = await self._ended(document)
+                await self.holdings.noted()
                 alarms = await self._desk.alarms(document)
-                warnings = (*self._desk.unread(document.id).values(), *alarms)
-                warnings = (*warnings, *self._desk.remarks())
+                unread = self._desk.unread(document.id).values()
+                warnings = (*unread, *alarms, *self._desk.remarks())
             finally:
                 self._desk.forget(document.id)
         with patient():
@@ -117,6 +118,10 @@ class Engine:
                 await anyio.sleep(1)
                 self._work.set()
             await self.editing.idle()
+
+    async def keep_files(self) -> None:
+        """Writes LightRAG's own files whenever it is quiet; ends when cancelled."""
+        await self.holdings.keep_files(lambda: self._desk.busy, self.editing.still)
 
     async def delete(self, doc_id: str) -> None:
         """Takes a document out of the graph, the vectors and the statuses.

@@ -88,7 +88,7 @@ class Held:
 
     def waiting(self) -> tuple[Document, ...]:
         """The documents that have never been begun and wait, as they are at this moment."""
-        return tuple(each for each in self._library.catalogue.all() if never_begun(each))
+        return tuple(each for each in self._library.catalogue.paused() if never_begun(each))
 
     def weighed(self, document: Document) -> Weighed:
         """What a document would cost, with its chunks counted, not guessed.

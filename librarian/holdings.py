@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import to_thread
@@ -10,6 +11,7 @@ from anyio import to_thread
 from librarian.errors import DatabaseUnavailable, LibrarianError, WrongStorage
 from librarian.evidence import SEPARATOR
 from librarian.library import FileSize, Library
+from librarian.saving import Saving, Still
 from librarian.vectors import Rows
 
 if TYPE_CHECKING:
@@ -44,6 +46,18 @@ class Holdings(Protocol):
 
     async def close(self) -> None:
         """Nothing waits from now on."""
+        ...
+
+    async def noted(self) -> None:
+        """Returns when what LightRAG says of its documents is on the disk."""
+        ...
+
+    async def keep_files(self, busy: Callable[[], bool], still: Still) -> None:
+        """Writes LightRAG's files whenever it is quiet, where there are any; see `Saving.run`."""
+        ...
+
+    async def save(self) -> None:
+        """Writes the files once more, where that is quick; afterwards nothing is written."""
         ...
 
     def end(self) -> None:
@@ -96,15 +110,29 @@ class Files:
 
     tables = False
 
-    def __init__(self, rag: LightRAG) -> None:
+    def __init__(self, rag: LightRAG, saving: Saving) -> None:
         self._rag = rag
+        self.saving = saving
         self._places: tuple[str, int, dict[str, int]] = ("", 0, {})
 
     async def close(self) -> None:
         """Nothing waits."""
 
+    async def noted(self) -> None:
+        """Returns when what LightRAG says of its documents is on the disk."""
+        await self.saving.commit(Path(self._rag.doc_status._file_name).name)
+
+    async def keep_files(self, busy: Callable[[], bool], still: Still) -> None:
+        """Writes them whenever it is quiet."""
+        await self.saving.run(busy, still)
+
+    async def save(self) -> None:
+        """Writes them once more, where that is quick."""
+        await self.saving.close()
+
     def end(self) -> None:
-        """Nothing is left open."""
+        """Closes the file of the changes."""
+        self.saving.end()
 
     async def known(self) -> bool:
         """Whether there is any document."""

@@ -72,6 +72,7 @@ class Indexing:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
             tasks.start_soon(engine.embed_ahead)
+            tasks.start_soon(engine.keep_files)
             tasks.start_soon(self._note)
             while True:
                 self._wake = anyio.Event()

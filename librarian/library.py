@@ -15,6 +15,7 @@ from pathlib import Path
 
 import filelock
 
+from librarian import changes
 from librarian.catalogue import Catalogue
 from librarian.durable import settle, write_json, write_whole
 from librarian.edits import Edits
@@ -195,6 +196,7 @@ class Library:
             )
         except OSError as exc:  # of several files, where copytree collects them
             raise LibraryError(f"{self.storage} could not be copied: {exc}.") from exc
+        changes.forget(self.cache / name, VECTORS)
         return name
 
     def take_storage(self, workspace: str, card: ModelCard) -> None:

@@ -16,7 +16,7 @@ from librarian.errors import LibraryError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of library.json and the databases
+FORMAT = 3  # of library.json and the databases
 NAME = "library.json"
 DATABASES = ("catalogue.sqlite3", "journal.sqlite3", "edits.sqlite3")
 STORAGES = ("files", "postgres")

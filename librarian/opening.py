@@ -16,6 +16,7 @@ from librarian.errors import EngineError
 from librarian.facts import examine
 from librarian.holdings import Files, Holdings
 from librarian.postgres import CLASSES, Waiting, away, client, environment, let_go
+from librarian.saving import Saving
 from librarian.tables import Tables
 from librarian.translation import translated
 
@@ -31,7 +32,7 @@ async def opened(
         rag = await to_thread.run_sync(build)
         with translated():
             await rag.initialize_storages()
-        return rag, Files(rag)
+        return rag, Files(rag, await to_thread.run_sync(Saving, rag))
     await examine(database)
     others = client()
     try:

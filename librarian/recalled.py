@@ -25,7 +25,12 @@ def _forget_makeshifts(cache: Any, is_makeshift: Callable[[str], bool]) -> None:
     upsert = cache.upsert
 
     async def kept(data: dict[str, Row]) -> None:
-        real = {k: v for k, v in data.items() if not is_makeshift(str(v.get("return", "")))}
+        # The prompt is most of a row, nothing reads it, and the journal knows what was asked.
+        real = {
+            key: row | {"original_prompt": ""}
+            for key, row in data.items()
+            if not is_makeshift(str(row.get("return", "")))
+        }
         if real:
             await upsert(real)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from librarian.errors import LibrarianError
@@ -12,6 +12,7 @@ from librarian.evidence import SEPARATOR
 from librarian.holdings import KEYED, SAID, VECTORS, Row, Vectored
 from librarian.library import FileSize
 from librarian.postgres import Waiting, let_go
+from librarian.saving import Still
 from librarian.vectors import Rows
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ class Tables:
     async def close(self) -> None:
         """Nothing waits from now on."""
         await self._waiting.close()
+
+    async def noted(self) -> None:
+        """It is: a row is there when LightRAG has written it."""
+
+    async def keep_files(self, busy: Callable[[], bool], still: Still) -> None:
+        """There are none."""
+
+    async def save(self) -> None:
+        """Everything is there already."""
 
     def end(self) -> None:
         """Lets go of the server where LightRAG could not."""

@@ -18,9 +18,10 @@ LAYERS = (
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue removed journal edits manifest library whereabouts backup inflight calls signals"
-    " quality desk embeddings pulls lexicon borders",
-    "telling evidence recalled holdings tables postgres facts copying scope translation engine"
+    "catalogue changes noted removed journal edits manifest library whereabouts backup inflight"
+    " calls signals quality desk embeddings pulls lexicon borders",
+    "telling evidence recalled saving holdings tables postgres facts copying scope translation"
+    " engine"
     " storages editing assembly opening workers intake snapshot outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
@@ -42,6 +43,7 @@ ROOMS = {
         "librarian/assembly.py",
         "librarian/opening.py",
         "librarian/editing.py",
+        "librarian/saving.py",
         "librarian/storages.py",
         "librarian/holdings.py",
         "librarian/tables.py",
@@ -82,6 +84,7 @@ ROOMS = {
     "sqlite3": (
         "librarian/backup.py",
         "librarian/catalogue.py",
+        "librarian/changes.py",
         "librarian/edits.py",
         "librarian/journal.py",
         "librarian/machine.py",

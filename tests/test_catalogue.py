@@ -61,6 +61,24 @@ def test_a_change_is_seen_by_another_connection_at_once(catalogue: Catalogue, pa
         other.close()
 
 
+def test_documents_that_have_not_changed_are_the_same_objects(
+    catalogue: Catalogue, path: Path
+) -> None:
+    for number in range(3):
+        catalogue.put(document(number))
+    before = catalogue.all()
+    assert catalogue.all() is before
+    catalogue.put(document(1, Status.PAUSED))
+    after = catalogue.all()
+    assert [one is other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    assert catalogue.paused() == (after[1],)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE documents SET entities = 9 WHERE id = 'doc-0'")
+    assert catalogue.all()[0].entities == 9
+    catalogue.remove(after[2])
+    assert [each.id for each in catalogue.all()] == ["doc-0", "doc-1"]
+
+
 def test_a_name_with_a_folder_is_found_with_either_slash(catalogue: Catalogue) -> None:
     catalogue.put(document(1, name="books∕a.txt"))
     assert catalogue.get("books/a.txt").id == catalogue.get("books∕a.txt").id == "doc-1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -34,6 +33,7 @@ from librarian.mending import Describe, DropEntity, DropRelation, Edit, Merge, R
 from librarian.models.offline import OfflineModel
 from librarian.models.protocol import Completion, Heard, Model, Prompt, Vectors
 from librarian.settings import Settings
+from tests.bench import kept
 from tests.conftest import Opened, until, until_processed, view_of
 from tests.ollama_server import OllamaServer
 from tests.test_engine import document
@@ -104,12 +104,11 @@ class Room:
         folder = next(self.home.glob("library_*"))
         found: dict[str, Any] = {}
         for kind in ("entities", "relationships", "chunks"):
-            data = json.loads((folder / f"vdb_{kind}.json").read_text(encoding="utf-8"))
-            found[f"vdb_{kind}"] = {row["__id__"]: _timeless(row) for row in data["data"]}
+            path = folder / f"vdb_{kind}.json"
+            found[f"vdb_{kind}"] = {key: _timeless(row) for key, row in kept.rows(path).items()}
         for kind in ("full_entities", "full_relations", "entity_chunks", "relation_chunks"):
             path = folder / f"kv_store_{kind}.json"
-            data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            found[kind] = {key: _timeless(row) for key, row in data.items()}
+            found[kind] = {key: _timeless(row) for key, row in kept.rows(path).items()}
         return found
 
     async def state(self) -> dict[str, Any]:

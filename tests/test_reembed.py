@@ -94,7 +94,7 @@ def rest(home: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes()
         for path in sorted(storage(home).iterdir())
-        if not path.name.startswith("vdb_")
+        if not path.name.startswith(("vdb_", "changes"))
     }
 
 

@@ -13,6 +13,7 @@ from librarian.chunking import chunks_of
 from librarian.documents import Status, document_id
 from librarian.intake import admit_text
 from librarian.tokens import PieceTokenizer
+from tests.bench import kept
 from tests.test_indexing import GatedModel, Room, book, extractions, nodes_and_edges, room_at
 
 pytestmark = pytest.mark.anyio
@@ -28,12 +29,19 @@ OTHER = (
 def rows_on_disk(room: Room) -> dict[str, set[str]]:
     """The ids in every file of LightRAG that holds rows of documents."""
     found: dict[str, set[str]] = {}
-    for path in sorted(room.library.storage.glob("*.json")):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if path.name.startswith("vdb_"):
-            found[path.name] = {row["__id__"] for row in data["data"]}
-        elif "llm_response_cache" not in path.name:
-            found[path.name] = set(data)
+    for storage in room.engine._rag._index_storages():
+        file = next(
+            (
+                name
+                for attribute in ("_file_name", "_client_file_name")
+                if (name := getattr(storage, attribute, None))
+            ),
+            None,
+        )
+        path = Path(file or "")
+        if file is None or "llm_response_cache" in path.name:
+            continue
+        found[path.name] = set(kept.rows(path))
     return found
 
 

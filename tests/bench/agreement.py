@@ -10,10 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
-
 from librarian.intake import ENDINGS
-from tests.bench.graphs import FILE, SEPARATOR
+from tests.bench import kept
+from tests.bench.graphs import SEPARATOR
 from tests.bench.processes import Json
 
 SHOWN = 5  # names of a disagreement
@@ -74,7 +73,7 @@ def _chunks(folder: Path, ids: set[str]) -> Iterator[str]:
 
 
 def _graph(folder: Path) -> Iterator[str]:
-    graph = nx.read_graphml(folder / FILE) if (folder / FILE).exists() else nx.Graph()
+    graph = kept.graph(folder)
     chunks, nodes = _kv(folder, "text_chunks").keys(), set(graph.nodes)
     edges = {_pair(*pair) for pair in graph.edges}
     named = {row["entity_name"] for row in _vectors(folder, "entities").values()}
@@ -104,20 +103,17 @@ def _brought(folder: Path, name: str, field: str) -> list[Any]:
 
 
 def _kv(folder: Path, name: str) -> dict[str, Json]:
-    path = folder / f"kv_store_{name}.json"
-    found: dict[str, Json] = json.loads(path.read_bytes()) if path.exists() else {}
-    return found
+    return kept.rows(folder / f"kv_store_{name}.json")
 
 
 def _vectors(folder: Path, name: str) -> dict[str, Json]:
     path = folder / f"vdb_{name}.json"
-    if not path.exists():
-        return {}
-    stored = json.loads(path.read_bytes())
-    numbers = len(base64.b64decode(stored["matrix"])) // 4
-    if numbers != len(stored["data"]) * stored["embedding_dim"]:
-        raise ValueError(f"{path} has {numbers} numbers for {len(stored['data'])} rows")
-    return {row["__id__"]: row for row in stored["data"]}
+    if path.exists():
+        stored = json.loads(path.read_bytes())
+        numbers = len(base64.b64decode(stored["matrix"])) // 4
+        if numbers != len(stored["data"]) * stored["embedding_dim"]:
+            raise ValueError(f"{path} has {numbers} numbers for {len(stored['data'])} rows")
+    return kept.rows(path)
 
 
 def _pair(one: str, other: str) -> tuple[str, str]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
-
+from tests.bench import kept
 from tests.bench.processes import Broken
 from tests.bench.report import Row
 
-FILE = "graph_chunk_entity_relation.graphml"
 SEPARATOR = "<SEP>"  # LightRAG's, inside the fields of nodes and edges
 
 Fields = Mapping[str, Any]
@@ -31,17 +28,12 @@ class Graph:
 
 def read(home: Path) -> Graph:
     """The graph of a library that nobody has open."""
-    paths = list(home.glob(f"lightrag_cache/*/{FILE}"))
-    if len(paths) != 1:
-        raise Broken(f"There are {len(paths)} graphs in {home}.")
-    graph = nx.read_graphml(paths[0])
-    rows = [
-        row
-        for path in paths[0].parent.glob("vdb_*.json")
-        for row in json.loads(path.read_bytes())["data"]
-    ]
+    folders = [path for path in home.glob("lightrag_cache/*") if any(path.iterdir())]
+    if len(folders) != 1:
+        raise Broken(f"There are {len(folders)} graphs in {home}.")
+    graph = kept.graph(folders[0])
     return Graph(
-        vectors=frozenset(row["__id__"] for row in rows),
+        vectors=frozenset(id_ for path in kept.vectors(folders[0]) for id_ in kept.rows(path)),
         nodes=dict(graph.nodes(data=True)),
         edges={(min(pair), max(pair)): fields for *pair, fields in graph.edges(data=True)},
     )

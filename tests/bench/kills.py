@@ -61,7 +61,7 @@ class Strike:
 
 
 class Disk:
-    """Counts how often LightRAG has replaced a file of a home."""
+    """Counts the moments at which LightRAG's storages of a home were written."""
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "lightrag_cache"
@@ -69,7 +69,7 @@ class Disk:
         self.replaced = 0
 
     def look(self) -> int:
-        """How often until now."""
+        """How many until now."""
         times = self._times()
         self.replaced += len(times.items() - self._known.items())
         self._known = times
@@ -78,7 +78,7 @@ class Disk:
     def _times(self) -> dict[str, int]:
         found = {}
         for path in self._folder.glob("*/*.*"):
-            if path.suffix in (".json", ".graphml"):
+            if path.suffix in (".json", ".graphml") or path.name.endswith("-wal"):
                 found[path.name] = path.stat().st_mtime_ns
         return found
 

@@ -19,11 +19,13 @@ from tests.bench.admission import admission
 from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
+from tests.bench.growth import growth
 from tests.bench.hosts import hosts
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
 from tests.bench.kills import kills
 from tests.bench.outage import outage
+from tests.bench.peer import peer
 from tests.bench.pictures import pictures
 from tests.bench.processes import (
     ENDED,
@@ -43,6 +45,7 @@ from tests.bench.processes import (
 )
 from tests.bench.ranking import ranking
 from tests.bench.report import Row, percentile
+from tests.bench.scale import scale
 from tests.bench.slots import slots
 from tests.bench.soak import measure as soak
 from tests.bench.uploading import upload
@@ -137,6 +140,9 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "upload": upload,
     "admission": admission,
     "asking": asking,
+    "peer": peer,
+    "growth": growth,
+    "scale": scale,
     "slots": slots,
     "hosts": hosts,
     "ranking": ranking,

@@ -161,13 +161,17 @@ def own_folder() -> Iterator[Path]:
 
 @contextmanager
 def running(
-    command: Sequence[str], settings: Mapping[str, str], log: Path, output: Path | None = None
+    command: Sequence[str],
+    settings: Mapping[str, str],
+    log: Path,
+    output: Path | None = None,
+    cwd: Path = ROOT,
 ) -> Iterator[Process]:
     """A process whose words go to a file; it and its children end with the block."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     with log.open("ab") as errors, (output or log).open("ab") as said:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environ | dict(settings), stdout=said, stderr=errors
+            command, cwd=cwd, env=environ | dict(settings), stdout=said, stderr=errors
         )
         try:
             yield process

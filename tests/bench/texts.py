@@ -69,7 +69,7 @@ def _text(name: str, corpus: Path | None, folder: Path) -> Path:
 def _made_up(name: str, folder: Path) -> Path:
     path = folder / name
     size, parts = 0, []
-    for paragraph in _paragraphs(random.Random(name)):
+    for paragraph in paragraphs(random.Random(name)):
         if size >= SIZES[name]:
             break
         parts.append(paragraph)
@@ -78,7 +78,7 @@ def _made_up(name: str, folder: Path) -> Path:
     return path
 
 
-def _paragraphs(dice: random.Random) -> Iterator[str]:
+def paragraphs(dice: random.Random) -> Iterator[str]:
     """Without end; each chapter is about a few names of its own and some that all know."""
     known = [_name(dice) for _ in range(CAST)]
     while True:

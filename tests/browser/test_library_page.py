@@ -209,8 +209,7 @@ def test_two_libraries_are_never_mixed(chromium: Any, own: App, tmp_path: Path) 
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [420, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (420, "dark")])
 def test_the_shelf_and_the_libraries_fit(chromium: Any, app: App, scheme: str, width: int) -> None:
     if width == 1280 and scheme == "light":
         page = chromium.new_page()

@@ -106,8 +106,7 @@ def test_a_new_text_under_a_known_name_is_asked_about(page: Any, app: App, tmp_p
     assert sum(document["name"] == "note.txt" for document in report["documents"]) == 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [420, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (420, "dark")])
 def test_every_page_opens_without_an_error(
     chromium: Any, app: App, scheme: str, width: int
 ) -> None:

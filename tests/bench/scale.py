@@ -1,0 +1,223 @@
+"""The pages over a large library, made up through the real catalogue and storages."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+from playwright.sync_api import Browser, Page, expect
+
+from librarian.catalogue import Catalogue
+from librarian.changes import NAME, Change, Changes
+from librarian.documents import Document, Status
+from librarian.library import Library
+from librarian.models.offline import OfflineModel
+from tests.bench import texts
+from tests.bench.processes import App, Broken, app, own_folder, until
+from tests.bench.report import Row, percentile
+from tests.bench.watchers import MemoryWatcher, PageWatcher, chromium
+
+DOCUMENTS = 10_000
+ENTITIES = 200_000
+RELATIONS = 400_000
+GRAPH = "graph_chunk_entity_relation.graphml"
+KINDS = "person organization location concept event artifact".split()
+PAGE_MS = 120_000.0
+OPEN_S = 600.0
+LOOKS = 3  # at each page
+REFRESH_S = 12.0  # for which the page of indexing is looked at
+MB = 1 << 20
+PAGES = {
+    "": "Library",
+    "shelf": "Shelf",
+    "indexing": "Indexing",
+    "document?doc=doc-00042": "",
+    "graph": "Graph",
+    "mend": "Mend",
+    "ask": "Ask",
+    "libraries": "Libraries",
+    "system": "System",
+}
+
+
+def scale(corpus: Path | None) -> list[Row]:
+    """Every page: from its address to what can be used."""
+    del corpus  # so large a library is made up
+    with own_folder() as folder:
+        home = folder / "home"
+        _fill(home)
+        begun_s = time.monotonic()
+        environ = {"LIBRARIAN_BACKEND": "offline"}
+        with app(home, **environ) as opened, MemoryWatcher(opened.process) as memory:
+            until(
+                lambda: opened.status()["ready"],
+                "the library to be open",
+                opened.process,
+                opened.log,
+                OPEN_S,
+            )
+            rows = [Row(what="scale: opening", value=time.monotonic() - begun_s, unit="s")]
+            with chromium() as browser:
+                for path, heading in PAGES.items():
+                    rows += _looked(opened, browser, path, heading)
+                rows += _refreshed(opened, browser)
+        rows.append(Row(what="scale: memory", value=memory.peak / MB, unit="MB"))
+    return rows
+
+
+def _looked(opened: App, browser: Browser, path: str, heading: str) -> list[Row]:
+    what = f"scale: page {heading or 'Document'}"
+    seconds = []
+    try:
+        for _ in range(LOOKS):
+            page = browser.new_page()
+            begun_s = time.monotonic()
+            page.goto(f"{opened.url}/{path}", timeout=PAGE_MS)
+            _until_usable(page, heading)
+            seconds.append(time.monotonic() - begun_s)
+            page.close()
+    except Exception as exc:
+        raise Broken(f"{what} was not shown: {exc}") from exc
+    return [
+        Row(what=f"{what}, first", value=seconds[0], unit="s"),
+        Row(what=f"{what}, again", value=min(seconds), unit="s", most=1.0),
+    ]
+
+
+def _until_usable(page: Page, heading: str) -> None:
+    """The heading is there, nothing is drawn grey, and the script has ended."""
+    if heading:
+        title = page.get_by_role("heading", name=heading, exact=True).first
+        expect(title).to_be_visible(timeout=PAGE_MS)
+    else:
+        expect(page.locator("h1, h2").first).to_be_visible(timeout=PAGE_MS)
+    page.locator("[data-test-script-state=notRunning]").wait_for(timeout=PAGE_MS)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PAGE_MS)
+
+
+def _refreshed(opened: App, browser: Browser) -> list[Row]:
+    page = browser.new_page()
+    watcher = PageWatcher(page)
+    page.goto(f"{opened.url}/indexing", timeout=PAGE_MS)
+    _until_usable(page, "Indexing")
+    watcher.forget()
+    end_s = time.monotonic() + REFRESH_S
+    while time.monotonic() < end_s:
+        watcher.wait()
+    seconds = watcher.refreshes()
+    page.close()
+    if not seconds:
+        raise Broken("The page was never refreshed.")
+    return [
+        Row(
+            what="scale: a refresh of Indexing, p95",
+            value=1000 * percentile(seconds, 0.95),
+            unit="ms",
+            most=400,
+        )
+    ]
+
+
+def _fill(home: Path) -> None:
+    """A finished library without vectors, which no page shows."""
+    card = OfflineModel().card
+    with closing(Library.open(home)) as library:
+        library.pin(card, chunk_tokens=1200, versions={})
+        library.storage.mkdir(parents=True)
+        _fill_catalogue(library.catalogue)
+        with closing(Changes(library.storage / NAME)) as changes:
+            changes.write(_graph(Random(7)))
+            changes.write(_rows())
+
+
+def _fill_catalogue(catalogue: Catalogue) -> None:
+    for number in range(DOCUMENTS):
+        catalogue.put(
+            Document(
+                id=f"doc-{number:05}",
+                name=f"Повесть о маяке на краю света, часть {number}.txt",
+                status=Status.FAILED if number % 1000 == 7 else Status.PROCESSED,
+                bytes=60_000,
+                characters=40_000,
+                language="Russian",
+                file="none",
+                created_at=float(number),
+                updated_at=float(number),
+                place=float(number),
+                chunks_total=1,
+                chunks_done=1,
+                entities=60,
+                relations=90,
+                error="It could not be read." if number % 1000 == 7 else None,
+                tags=("sea",) if number % 3 else (),
+            )
+        )
+
+
+def _graph(dice: Random) -> Iterator[Change]:
+    """Names of few parts, each with the number of its own; some have many neighbours."""
+    names = [f"{next_name(dice)} {number}" for number in range(ENTITIES)]
+    for number, name in enumerate(names):
+        doc = number % DOCUMENTS
+        node = {
+            "entity_id": name,
+            "entity_type": KINDS[number % len(KINDS)],
+            "description": f"{name} {dice.choice(texts.VERBS)} {dice.choice(texts.OBJECTS)}.",
+            "source_id": f"chunk-{doc:05}",
+            "file_path": f"Повесть о маяке на краю света, часть {doc}.txt",
+            "created_at": 1,
+            "truncate": "",
+        }
+        yield Change(GRAPH, json.dumps([name], ensure_ascii=False), node)
+    for _ in range(RELATIONS):
+        first = int(ENTITIES * dice.random() ** 3)
+        near = min(ENTITIES - 1, first + dice.randint(1, 60))
+        pair = sorted((names[first], names[near]))
+        doc = first % DOCUMENTS
+        edge = {
+            "weight": 1.0,
+            "description": f"{pair[0]}: {pair[1]}",
+            "keywords": dice.choice(texts.VERBS),
+            "source_id": f"chunk-{doc:05}",
+            "file_path": f"Повесть о маяке на краю света, часть {doc}.txt",
+            "created_at": 1,
+            "truncate": "",
+        }
+        yield Change(GRAPH, json.dumps(pair, ensure_ascii=False), edge)
+
+
+def _rows() -> Iterator[Change]:
+    for number in range(DOCUMENTS):
+        doc, chunk = f"doc-{number:05}", f"chunk-{number:05}"
+        name = f"Повесть о маяке на краю света, часть {number}.txt"
+        text = "Смотритель маяка записал погоду и имя парохода. " * 20
+        status = {
+            "status": "failed" if number % 1000 == 7 else "processed",
+            "content_summary": text[:100],
+            "content_length": 40_000,
+            "file_path": name,
+            "created_at": "2026-01-01T00:00:00+00:00",
+            "updated_at": "2026-01-01T00:00:00+00:00",
+            "chunks_count": 1,
+            "chunks_list": [chunk],
+            "metadata": {"process_start_time": 1, "process_end_time": 20},
+        }
+        yield Change("kv_store_doc_status.json", doc, status)
+        row = {
+            "content": text,
+            "tokens": 300,
+            "full_doc_id": doc,
+            "chunk_order_index": 0,
+            "file_path": name,
+            "llm_cache_list": [],
+        }
+        yield Change("kv_store_text_chunks.json", chunk, row)
+
+
+def next_name(dice: Random) -> str:
+    """A made-up family name."""
+    return dice.choice(texts.STARTS) + dice.choice(texts.MIDDLES) + dice.choice(texts.ENDS)

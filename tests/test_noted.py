@@ -1,0 +1,115 @@
+"""Storages that note what changes: what was there, and the changes, make what is there now."""
+
+from __future__ import annotations
+
+import networkx as nx  # type: ignore[import-untyped]
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from librarian.noted import NotedGraph, NotedRows, NotedVectors, Row
+
+NAMES = st.sampled_from("abcdef")
+STEPS = st.lists(st.tuples(st.sampled_from("put cut node edge".split()), NAMES, NAMES), max_size=30)
+
+
+def graph_of(steps: list[tuple[str, str, str]], graph: NotedGraph) -> NotedGraph:
+    for number, (step, one, other) in enumerate(steps):
+        if step == "put":
+            graph.add_edge(one, other, weight=number)
+        elif step == "cut" and graph.has_edge(one, other):
+            graph.remove_edge(one, other)
+        elif step == "node" and graph.has_node(one):
+            graph.remove_node(one)
+        elif step == "edge":
+            graph.add_node(one, **{other: number})
+    return graph
+
+
+def vectors() -> NotedVectors:
+    stored = {"embedding_dim": 4, "data": [], "matrix": np.zeros((0, 4), np.float32)}
+    return NotedVectors(stored, "vdb.json")
+
+
+def row(name: str, number: int) -> Row:
+    vector = np.random.default_rng(number).normal(size=4)
+    return {"__id__": name, "content": f"{name} {number}", "__vector__": vector}
+
+
+def vectors_of(steps: list[tuple[str, str, str]], found: NotedVectors) -> NotedVectors:
+    for number, (step, one, other) in enumerate(steps):
+        if step in ("put", "edge"):
+            found.upsert([row(one, number), row(other + other, number + 1)])
+        else:
+            found.delete([one, other + other])
+    return found
+
+
+def held(found: NotedVectors) -> dict[str, tuple[str, list[float]]]:
+    return {
+        each["__id__"]: (each["content"], vector.tolist())
+        for each, vector in zip(found.rows, found.matrix, strict=True)
+    }
+
+
+@given(STEPS, STEPS)
+def test_a_graph_and_its_changes_are_the_graph_that_it_became(
+    before: list[tuple[str, str, str]], after: list[tuple[str, str, str]]
+) -> None:
+    graph, copy = (graph_of(before, NotedGraph.of(nx.Graph())) for _ in range(2))
+    graph.changed("g")
+    graph_of(after, graph)
+    changes = graph.changed("g")
+    copy.replay(changes)
+    copy.replay(changes)
+    assert dict(copy.nodes(data=True)) == dict(graph.nodes(data=True))
+    edges = {frozenset(each[:2]): each[2] for each in graph.edges(data=True)}
+    assert {frozenset(each[:2]): each[2] for each in copy.edges(data=True)} == edges
+    assert not copy.changed("g")
+
+
+@given(STEPS, STEPS)
+def test_vectors_and_their_changes_are_the_vectors_that_they_became(
+    before: list[tuple[str, str, str]], after: list[tuple[str, str, str]]
+) -> None:
+    found, copy = (vectors_of(before, vectors()) for _ in range(2))
+    found.changed("v")
+    vectors_of(after, found)
+    changes = found.changed("v")
+    copy.replay(changes)
+    copy.replay(changes)
+    assert held(copy) == held(found)
+
+
+def test_rows_note_every_way_in_which_lightrag_changes_them() -> None:
+    rows = NotedRows({"a": {}, "b": {}, "c": {}, "d": {}})
+    rows.update({"a": {"new": 1}})
+    rows["e"] = {}
+    rows.pop("b", None)
+    del rows["c"]
+    changes = rows.changed("kv")
+    assert {each.key: each.value for each in changes} == {
+        "a": {"new": 1}, "e": {}, "b": None, "c": None,
+    }  # fmt: skip
+    assert not rows.changed("kv")
+    rows.unsaved(changes)
+    rows.clear()
+    assert {each.key for each in rows.changed("kv")} == set("abcde")
+
+
+def test_the_nearest_vectors_are_those_of_a_search_through_all() -> None:
+    found = vectors()
+    found.upsert([row(str(number), number) for number in range(50)])
+    found.delete(["7", "49", "0"])
+    wanted = np.array([1.0, 2.0, -1.0, 0.5])
+    cosines = {
+        each["__id__"]: float(vector @ wanted / np.linalg.norm(wanted))
+        for each, vector in zip(found.rows, found.matrix, strict=True)
+    }
+    best = sorted(cosines, key=lambda each: -cosines[each])[:5]
+    assert [each["__id__"] for each in found.query(wanted, 5)] == best
+    odd = [each for each in sorted(cosines, key=lambda each: -cosines[each]) if int(each) % 2]
+    some = found.query(wanted, 3, 0.1, lambda each: int(each["__id__"]) % 2 == 1)
+    assert [each["__id__"] for each in some] == [each for each in odd if cosines[each] >= 0.1][:3]
+    assert found.query(wanted, 3, filter_lambda=lambda _: False) == []
+    assert [each["__id__"] for each in found.get(["3", "7", "4"])] == ["3", "4"]
