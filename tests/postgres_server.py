@@ -27,7 +27,9 @@ FAST = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB")
 class PostgresServer:
     """Listens on loopback and wants a password. `stop` and `start` as often as you like."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast: bool = True) -> None:
+        """One that is not `fast` has everything on the disk before it says so."""
+        self._settings = FAST if fast else ()
         self.password = secrets.token_urlsafe(12)
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self._folder / "data"
@@ -63,7 +65,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        settings = (*FAST, f"unix_socket_directories={self._folder}", "max_connections=40")
+        settings = (
+            *self._settings,
+            f"unix_socket_directories={self._folder}",
+            "max_connections=40",
+        )
         given = [word for each in settings for word in ("-c", each)]
         words = ["-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), *given]
         with (self._folder / "log").open("ab") as log:

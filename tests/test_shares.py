@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.plot import curve, drawn
+from tests.bench.plot import curves_of, drawn
 from tests.bench.shares import shares
 
 
@@ -29,10 +29,10 @@ def test_a_run_is_divided_without_a_rest() -> None:
     assert (found.embedding, found.merge) == (1.0, 2.0)
 
 
-def test_a_plot_has_a_curve_for_each_report() -> None:
-    what = "growth: documents 1 to 3, processor time of each"
+def test_a_plot_has_a_curve_for_each_storage() -> None:
+    what = "growth, files: documents 1 to 3, processor time of each"
     report: dict[str, list[dict[str, object]]] = {
         "rows": [{"what": what, "measured": 0.5}, {"what": "machine: load", "measured": 1.0}]
     }
-    assert curve(report) == [(2.0, 0.5)]
-    assert drawn({"before & now": curve(report)}).count("<polyline") == 2
+    assert curves_of(report) == {"files": [(2.0, 0.5)]}
+    assert drawn({"before & now": curves_of(report)["files"]}).count("<polyline") == 2

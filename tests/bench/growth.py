@@ -14,10 +14,13 @@ import psutil
 from tests.bench import texts
 from tests.bench.processes import App, Broken, app, own_folder, reads_with, stand_in, tail
 from tests.bench.report import Row
+from tests.postgres_server import PostgresServer
 
 SIZES = (20, 40, 80, 160)  # documents
 BYTES = 30_000  # of each, about ten chunks
-ENOUGH_S = 1200.0
+HAUL = (50, 100, 250, 500, 750, 1000)
+HAUL_BYTES = 60_000
+ENOUGH_S = 3600.0
 LOOK_S = 0.1
 SLOW_S = 3.0  # a call takes, until all documents are there
 MB = 1 << 20
@@ -35,31 +38,47 @@ class Moment:
 
 
 def growth(corpus: Path | None) -> list[Row]:
-    """Small documents, one after the other, with a model that answers at once."""
+    """Small documents, one after the other, with a model that answers at once, in both storages."""
     del corpus  # so many small ones are made up
+    with PostgresServer(fast=False) as server:
+        return [
+            *_growth("growth, files", SIZES, BYTES),
+            *_growth("growth, PostgreSQL", SIZES, BYTES, LIBRARIAN_DATABASE_URL=server.url),
+        ]
+
+
+def haul(corpus: Path | None) -> list[Row]:
+    """A thousand documents of 60 KB in PostgreSQL, with a model that answers at once."""
+    del corpus
+    with PostgresServer(fast=False) as server:
+        url = {"LIBRARIAN_DATABASE_URL": server.url}
+        return _growth("haul, PostgreSQL", HAUL, HAUL_BYTES, **url)
+
+
+def _growth(what: str, sizes: tuple[int, ...], bytes_: int, **settings: str) -> list[Row]:
     with own_folder() as folder, stand_in(folder) as ollama:
         ollama.set(latency_s=SLOW_S)
-        with app(folder / "home", **reads_with(ollama)) as measured:
+        with app(folder / "home", **reads_with(ollama), **settings) as measured:
             measured.until_ready()
-            for path in small_texts(folder, max(SIZES), BYTES):
+            for path in small_texts(folder, max(sizes), bytes_):
                 measured.add(path)
             ollama.set(latency_s=0.0)
-            moments = list(grown(measured, SIZES))
+            moments = list(grown(measured, sizes))
         disk = sum(path.stat().st_size for path in (folder / "home").rglob("*") if path.is_file())
     first, last = (_each_s(*pair) for pair in (moments[:2], moments[-2:]))
-    rows = [Row(what="growth: last documents / first documents", value=last / first, unit="times",
+    rows = [Row(what=f"{what}: last documents / first documents", value=last / first, unit="times",
                 most=1.3)]  # fmt: skip
     for before, after in pairwise(moments):
         number = after.documents - before.documents
-        what = f"growth: documents {before.documents + 1} to {after.documents}"
+        those = f"{what}: documents {before.documents + 1} to {after.documents}"
         cpu_s = (after.cpu_s - before.cpu_s) / number
         rows += [
-            Row(what=f"{what}, each", value=_each_s(before, after), unit="s"),
-            Row(what=f"{what}, processor time of each", value=cpu_s, unit="s"),
-            Row(what=f"{what}, longest block of the loop", value=1000 * after.lag_s, unit="ms"),
-            Row(what=f"{what}, memory", value=after.memory / MB, unit="MB"),
+            Row(what=f"{those}, each", value=_each_s(before, after), unit="s"),
+            Row(what=f"{those}, processor time of each", value=cpu_s, unit="s"),
+            Row(what=f"{those}, longest block of the loop", value=1000 * after.lag_s, unit="ms"),
+            Row(what=f"{those}, memory", value=after.memory / MB, unit="MB"),
         ]
-    return [*rows, Row(what="growth: on the disk", value=disk / MB, unit="MB")]
+    return [*rows, Row(what=f"{what}: in the home", value=disk / MB, unit="MB")]
 
 
 def grown(measured: App, sizes: tuple[int, ...]) -> Iterator[Moment]:

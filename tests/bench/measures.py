@@ -19,7 +19,7 @@ from tests.bench.admission import admission
 from tests.bench.asking import asking
 from tests.bench.dashboard import dashboard
 from tests.bench.edits import edits
-from tests.bench.growth import growth
+from tests.bench.growth import growth, haul
 from tests.bench.hosts import hosts
 from tests.bench.journal import journal
 from tests.bench.journal_cost import journal_cost
@@ -142,6 +142,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "asking": asking,
     "peer": peer,
     "growth": growth,
+    "haul": haul,
     "scale": scale,
     "slots": slots,
     "hosts": hosts,

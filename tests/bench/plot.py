@@ -1,6 +1,6 @@
-"""`python -m tests.bench.plot OUT.svg NAME=REPORT.json …`: what a document costs, as curves.
+"""`python -m tests.bench.plot OUT.svg REPORT.json …`: what a document costs, as curves.
 
-A report is what `python -m tests.bench growth --json` prints; each gives one curve.
+A report is what `python -m tests.bench growth --json` prints; each storage in it gives a curve.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from pathlib import Path
 
 WIDTH, HEIGHT, EDGE = 640, 320, 56
 COLOURS = ("#c2410c", "#0f766e", "#1d4ed8", "#7c3aed")
-_ROW = re.compile(r"growth: documents (\d+) to (\d+), processor time of each")
+_ROW = re.compile(r"\w+, (\w+): documents (\d+) to (\d+), processor time of each")
 Curve = list[tuple[float, float]]  #: documents, and seconds of each there
 
 
-def curve(report: dict[str, list[dict[str, object]]]) -> Curve:
-    """The points of one report, each in the middle of its documents."""
-    found = []
+def curves_of(report: dict[str, list[dict[str, object]]]) -> dict[str, Curve]:
+    """The points of one report by storage, each in the middle of its documents."""
+    found: dict[str, Curve] = {}
     for row in report["rows"]:
         if match := _ROW.match(str(row["what"])):
-            found.append(((int(match[1]) + int(match[2])) / 2, float(str(row["measured"]))))
+            middle = (int(match[2]) + int(match[3])) / 2
+            found.setdefault(match[1], []).append((middle, float(str(row["measured"]))))
     return found
 
 
@@ -62,11 +63,10 @@ def _line(places: Sequence[str], colour: str, width: int) -> str:
 
 def main() -> None:
     """Reads reports and writes the picture."""
-    out, *named = sys.argv[1:]
-    curves = {}
-    for each in named:
-        name, _, path = each.partition("=")
-        curves[name] = curve(json.loads(Path(path).read_text(encoding="utf-8")))
+    out, *reports = sys.argv[1:]
+    curves: dict[str, Curve] = {}
+    for path in reports:
+        curves |= curves_of(json.loads(Path(path).read_text(encoding="utf-8")))
     Path(out).write_text(drawn(curves), encoding="utf-8")
 
 
