@@ -302,9 +302,8 @@ class Engine:
     async def _enqueue(self, document: Document, text: str) -> None:
         known = await self._rag.doc_status.get_by_id(document.id)
         if known is None:
-            await self._rag.apipeline_enqueue_documents(
-                text, ids=[document.id], file_paths=[document.filed or document.name]
-            )
+            name = document.filed or document.name
+            await self._rag.apipeline_enqueue_documents(text, ids=[document.id], file_paths=[name])
         else:
             # Enqueueing a known id again would make it a duplicate; a pending row is taken up,
             # and what an earlier run left of the document is taken out before.
