@@ -113,3 +113,32 @@ def test_the_nearest_vectors_are_those_of_a_search_through_all() -> None:
     assert [each["__id__"] for each in some] == [each for each in odd if cosines[each] >= 0.1][:3]
     assert found.query(wanted, 3, filter_lambda=lambda _: False) == []
     assert [each["__id__"] for each in found.get(["3", "7", "4"])] == ["3", "4"]
+
+
+WRITTEN = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff", min_codepoint=32)
+    | st.sampled_from("\t\n\r<>&\"'"),
+    min_size=1,
+)
+
+
+@given(st.lists(st.tuples(WRITTEN, WRITTEN, WRITTEN, st.floats(0, 9) | st.integers(0, 9))))
+def test_the_file_of_a_graph_reads_as_the_graph(
+    rows: list[tuple[str, str, str, float]],
+) -> None:
+    graph = NotedGraph.of(nx.Graph())
+    for one, other, text, weight in rows:
+        graph.add_node(one, entity_id=one, description=text)
+        graph.add_edge(one, other, weight=weight, description=text)
+    read = nx.parse_graphml(b"".join(graph.pieces()).decode())
+    assert dict(read.nodes(data=True)) == dict(graph.nodes(data=True))
+    assert {frozenset(pair): row for *pair, row in read.edges(data=True)} == {
+        frozenset(pair): row for *pair, row in graph.edges(data=True)
+    }
+
+
+@given(st.text(min_size=1))
+def test_the_file_of_a_graph_can_be_read_whatever_is_in_it(text: str) -> None:
+    graph = NotedGraph.of(nx.Graph())
+    graph.add_edge("one" + text, "other" + text, description=text)
+    assert nx.parse_graphml(b"".join(graph.pieces()).decode()).number_of_edges() == 1
