@@ -600,6 +600,7 @@ def test_the_simple_brain_answers_each_role(server: OllamaServer) -> None:
     question = 'Give "high_level_keywords".\nUser Query: Where does Ada Lovelace live?\n'
     keywords = ask(server.url, say(question, stream=False)).json()["message"]["content"]
     assert set(json.loads(keywords)) == {"high_level_keywords", "low_level_keywords"}
+    server.wait_until(lambda s: len(s.calls) == 2)
     assert [call.role for call in server.calls] == ["extract", "keyword"]
 
 
@@ -819,6 +820,7 @@ def test_a_restart_breaks_calls_and_forgets_loaded_models() -> None:
         server.start()
         assert server.url == url and server.loaded == () and server.in_flight == 0
         assert ask(url, say("hello")).status_code == 200
+        server.wait_until(lambda s: len(s.calls) == 2)
         assert [call.outcome for call in server.calls] == ["disconnected", "done"]
 
 
