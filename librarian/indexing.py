@@ -56,6 +56,7 @@ class Indexing:
         self._taken: dict[str, Document] = {}  # the active ones as they were taken up
         self._stopping: set[str] = set()  # a person asked for a pause
         self._gone: set[str] = set()  # a person deleted it meanwhile
+        self._stuck: set[str] = set()  # deleted, and the graph did not forget it in this run
         self._wake = anyio.Event()
         self.moved_s = clock()  # when anything was heard of a document last
         self.news = anyio.Event()  # the catalogue is not as it was published
@@ -178,8 +179,8 @@ class Indexing:
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
         # Read first: a version in it that takes the place of another comes with that deletion.
         queue = await to_thread.run_sync(self._library.catalogue.queue)
-        if removed := await to_thread.run_sync(self._library.catalogue.deletions):
-            for doc_id in self._active.keys() & removed:
+        if removed := await self._to_forget():
+            for doc_id in removed.intersection(self._active):
                 self._gone.add(doc_id)
                 self._interrupt(doc_id)
             return  # LightRAG deletes only while it is idle; the next document waits for that
@@ -189,6 +190,9 @@ class Indexing:
             if len(self._active) >= DOCUMENTS_AT_ONCE:
                 return
             if document.id not in self._active:
+                if document.id in self._stuck:  # it is there again, and is to stay
+                    await to_thread.run_sync(self._library.catalogue.deleted, document.id)
+                    self._stuck.discard(document.id)
                 self._active[document.id] = self._outlook.begin(document, self._clock())
                 self._taken[document.id] = document
                 tasks.start_soon(self._process, document, engine)
@@ -261,14 +265,22 @@ class Indexing:
     async def _forget_deleted(self, engine: Engine) -> None:
         if self._active:
             return
-        catalogue = self._library.catalogue
-        for doc_id in await to_thread.run_sync(catalogue.deletions):
+        for doc_id in await self._to_forget():
             try:
                 await engine.delete(doc_id)
             except LibrarianError as exc:
-                log.error("%s could not be taken out of the graph: %s", doc_id, exc)
-            await to_thread.run_sync(catalogue.deleted, doc_id)
+                self._stuck.add(doc_id)
+                log.error(
+                    "%s could not be taken out of the graph, which is tried again when the "
+                    "library is opened next: %s", doc_id, exc,
+                )  # fmt: skip
+                continue
+            await to_thread.run_sync(self._library.catalogue.deleted, doc_id)
             self.news.set()
+
+    async def _to_forget(self) -> set[str]:
+        removed = await to_thread.run_sync(self._library.catalogue.deletions)
+        return {*removed} - self._stuck
 
     async def _note(self) -> None:
         """Writes down now and then what is shown, so that a kill takes nothing of it back."""

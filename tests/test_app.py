@@ -68,6 +68,14 @@ def with_ollama(server: OllamaServer, home: Path, **more: object) -> Settings:
     return Settings.from_env(environ, home=home, backend="ollama", chunk_tokens=200, **more)
 
 
+STALL_S = 60.0  #: longer than any wait of these tests
+
+
+def stall(server: OllamaServer, *, after: int) -> None:
+    """Lets every answer after that many stop in its middle, until the server is healed."""
+    server.inject(Fault.STALLED_STREAM, None, after, "/api/chat", seconds=STALL_S)
+
+
 def extractions(server: OllamaServer) -> list[str]:
     """The digests of the extraction prompts that were answered to their end."""
     return [c.digest for c in server.calls if c.role == "extract" and c.outcome == "done"]
@@ -331,16 +339,17 @@ def test_the_doctor_and_the_table_look_at_a_working_library(librarian: Librarian
 def test_closing_in_the_middle_of_a_book_is_quick_and_the_next_start_goes_on(
     server: OllamaServer, opened: Opened, tmp_path: Path
 ) -> None:
-    server.latency_s = 0.3
+    stall(server, after=4)
     settings = with_ollama(server, tmp_path, llm_max_async=2)
     first = Librarian.open(settings)
     first.wait_ready()
     first.add_text("voyages.txt", long_text(15))
-    server.wait_until(lambda _: len(extractions(server)) >= 4, 30)
+    server.wait_until(lambda _: len(extractions(server)) >= 4 and server.generating == 2, 30)
     began = time.monotonic()
     first.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < STALL_S / 2
     until(lambda: server.in_flight == 0, "the server's requests to end")
+    server.heal()
     paid = set(extractions(server))
     second = opened(settings)
     view = until_status(second, "voyages.txt", Status.PROCESSED)
@@ -357,14 +366,15 @@ def test_closing_in_the_middle_of_a_book_is_quick_and_the_next_start_goes_on(
 def test_a_paused_document_keeps_what_was_paid_for_and_goes_on_when_retried(
     server: OllamaServer, opened: Opened, tmp_path: Path
 ) -> None:
-    server.latency_s = 0.2
+    stall(server, after=4)
     librarian = opened(with_ollama(server, tmp_path, llm_max_async=2))
     librarian.add_text("voyages.txt", long_text(12))
-    server.wait_until(lambda _: len(extractions(server)) >= 4, 30)
+    server.wait_until(lambda _: len(extractions(server)) >= 4 and server.generating == 2, 30)
     librarian.pause("voyages.txt")
     until_status(librarian, "voyages.txt", Status.PAUSED)
     until(lambda: server.in_flight == 0, "the server to be free")
     assert any(call.outcome == "disconnected" for call in server.calls)
+    server.heal()
     paid = extractions(server)
     librarian.retry("voyages.txt")
     view = until_status(librarian, "voyages.txt", Status.PROCESSED)

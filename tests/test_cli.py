@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -343,10 +342,8 @@ def test_commands_go_through_the_dashboard_that_has_the_home(home: Path, texts: 
         assert "No document of the library has that name" in unknown.stderr
         assert "curie.md: processed" in run(home, "status", **token).stdout
 
-        began = time.monotonic()
         serving.terminate()
-        serving.wait(timeout=5)
-        assert time.monotonic() - began < 5
+        serving.wait(timeout=30)
     assert owner_of(home) is None
     assert [each["name"] for each in report(home, "status")["documents"]] == ["curie.md"]
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
@@ -16,7 +17,7 @@ from librarian.borders import borders_of_text
 from librarian.calls import Calls, Sleep
 from librarian.documents import Document, Phase, Status
 from librarian.engine import Engine
-from librarian.errors import PromptTooLong, UnknownDocument
+from librarian.errors import EngineError, PromptTooLong, UnknownDocument
 from librarian.indexing import Indexing
 from librarian.intake import admit_text
 from librarian.library import Library
@@ -86,7 +87,12 @@ class Room:
 
 @asynccontextmanager
 async def room_at(
-    home: Path, model: Model | None = None, *, limit: int = 4, sleep: Sleep = anyio.sleep
+    home: Path,
+    model: Model | None = None,
+    *,
+    limit: int = 4,
+    sleep: Sleep = anyio.sleep,
+    through: Callable[[Engine], Engine] = lambda engine: engine,
 ) -> AsyncIterator[Room]:
     library = Library.open(home)
     try:
@@ -107,7 +113,7 @@ async def room_at(
             anyio.create_task_group() as tasks,
         ):
             room.engine = engine
-            tasks.start_soon(room.indexing.run, engine)
+            tasks.start_soon(room.indexing.run, through(engine))
             yield room
             room.calls.close()
             tasks.cancel_scope.cancel()
@@ -213,6 +219,56 @@ async def test_a_document_deleted_while_it_is_read_does_not_come_back(tmp_path: 
         model.held = set()
         await room.add("b.txt", page("Boris"))
         await room.until("b.txt", Status.PROCESSED)
+
+
+class Unforgetting:
+    """An engine that takes nothing out of its graph."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+    async def delete(self, doc_id: str) -> None:
+        raise EngineError(f"{doc_id}: the disk is read-only.")
+
+
+def unforgetting(engine: Engine) -> Engine:
+    return cast(Engine, Unforgetting(engine))
+
+
+async def test_a_deletion_that_fails_is_made_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with room_at(tmp_path, through=unforgetting) as room:
+        for name in ("Anna", "Boris"):
+            await room.add(f"{name}.txt", page(name))
+            await room.until(f"{name}.txt", Status.PROCESSED)
+        await room.indexing.delete("Anna.txt")
+        await room.add("Clara.txt", page("Clara"))
+        await room.until("Clara.txt", Status.PROCESSED)  # others go on
+        assert "read-only" in caplog.text
+        assert "when the library is opened next" in caplog.text
+        assert room.library.catalogue.deletions()
+    async with room_at(tmp_path) as room:
+        await room.idle()
+        names = {each.name for each in (await room.engine.graph()).entities}
+        assert {"Captain Boris", "Captain Clara"} <= names
+        assert "Captain Anna" not in names
+
+
+async def test_what_is_added_again_after_a_deletion_that_failed_stays(tmp_path: Path) -> None:
+    async with room_at(tmp_path, through=unforgetting) as room:
+        await room.add("a.txt", page("Anna"))
+        await room.until("a.txt", Status.PROCESSED)
+        await room.indexing.delete("a.txt")
+        await room.add("a.txt", page("Anna"))
+        await room.until("a.txt", Status.PROCESSED)
+        assert not room.library.catalogue.deletions()
+    async with room_at(tmp_path) as room:
+        await room.idle()
+        assert "Captain Anna" in {each.name for each in (await room.engine.graph()).entities}
 
 
 async def test_retrying_what_is_done_changes_nothing(tmp_path: Path) -> None:

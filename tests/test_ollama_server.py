@@ -430,7 +430,7 @@ def test_calls_wait_their_turn_without_a_bound() -> None:
             assert server.generating == 1
             statuses = [answer.result().status_code for answer in answers]
         assert statuses == [200] * 5
-        assert 0.5 <= time.monotonic() - begun < 2
+        assert time.monotonic() - begun >= 0.5
         calls = server.calls[1:]
         order = sorted(calls, key=lambda call: call.received_s)
         assert [call.started_s for call in order] == sorted(call.started_s for call in calls)

@@ -235,6 +235,7 @@ def test_a_process_that_is_stopped_in_the_middle_leaves_the_library_as_it_was(
         command = [sys.executable, "-m", "librarian", "re-embed", "--home", str(home)]
         with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as process:
             server.wait_until(lambda s: len(s.calls) > asked + 4, timeout_s=40)
+            server.embed_latency_s = 60.0  # it must not come to its end before it is stopped
             assert (home / ATTEMPT).exists()
             assert len(list((home / "lightrag_cache").iterdir())) == 2
             process.send_signal(number)

@@ -73,7 +73,7 @@ async def test_calls_are_spread_over_the_hosts(first: OllamaServer, second: Olla
 
 
 async def test_the_slower_host_gets_fewer_calls(first: OllamaServer, second: OllamaServer) -> None:
-    first.latency_s, second.latency_s = 0.2, 0.02
+    first.latency_s, second.latency_s = 1.0, 0.02
     async with both(first, second) as model:
         limit = anyio.CapacityLimiter(2 * SLOTS)
 
