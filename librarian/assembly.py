@@ -27,6 +27,7 @@ from librarian.engine import DOCUMENTS_AT_ONCE, Engine
 from librarian.errors import DocumentPaused
 from librarian.holdings import Holdings
 from librarian.lexicon import Lexicon
+from librarian.lighter import lighten, lock_lightly
 from librarian.models.protocol import ModelCard, NoModel
 from librarian.opening import forget_shared, import_lightrag, opened
 from librarian.recalled import keep_answers
@@ -77,6 +78,7 @@ async def open_engine(
         DatabaseUnfit: it lacks something.
     """
     await to_thread.run_sync(import_lightrag)
+    lighten()
     _spare_collector()
     desk = Desk(calls, settings.language, settings.gleaning)
     embeddings = Embeddings(calls, settings.embed_batch)
@@ -85,7 +87,7 @@ async def open_engine(
     )
     asyncio.get_running_loop().set_exception_handler(_without_paused)
     rag, holdings = await opened(build, database, calls.model.card.dimension)
-    _lock_lightly(rag)
+    lock_lightly(rag)
     keep_answers(rag, desk.is_makeshift)
     attend(rag.chunks_vdb, "chunks", heard, embeddings.soon)
     attend(rag.entities_vdb, "entities", heard, embeddings.soon)
@@ -170,20 +172,6 @@ def _spare_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(20_000, 15, 20)
-
-
-def _lock_lightly(rag: LightRAG) -> None:
-    """Gives each storage a plain lock: it has one process and one loop.
-
-    LightRAG's own can be shared by processes and spawns a task for each release, which was half
-    of the time of a merge.
-    """
-    from lightrag.kg.shared_storage import NamespaceLock
-
-    for storage in vars(rag).values():
-        for name in ("_storage_lock", "_flush_lock"):
-            if isinstance(getattr(storage, name, None), NamespaceLock):
-                setattr(storage, name, asyncio.Lock())
 
 
 def _build(

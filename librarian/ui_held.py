@@ -32,17 +32,21 @@ def held_area(librarian: Librarian, waiting: Sequence[Document]) -> None:
 def holding(librarian: Librarian) -> None:
     """Which uploads wait for a person's start."""
     now = librarian.held.when
-    chosen = st.segmented_control(
+    st.segmented_control(
         "Uploads that wait for my start",
         list(When),
         format_func=WORDS.__getitem__,
         default=now,
         key=f"hold-{now}",
+        on_change=_hold,
+        args=(librarian, f"hold-{now}"),
     )
-    if chosen is not None and chosen != now:
+
+
+def _hold(librarian: Librarian, key: str) -> None:
+    if chosen := st.session_state[key]:
         with ui.told():
             librarian.held.choose(chosen)
-            st.rerun()
 
 
 def _weighed(librarian: Librarian, waiting: Sequence[Document]) -> list[Weighed]:
@@ -80,22 +84,36 @@ def _choice(librarian: Librarian, weighed: Sequence[Weighed]) -> None:
     others = [each for each in weighed if each not in chosen]
     st.markdown(_total(chosen))
     with st.container(horizontal=True):
-        if st.button(
+        st.button(
             f"Start {ui.many(len(chosen), 'document')}",
             type="primary",
             icon=":material/play_arrow:",
             disabled=not chosen,
-        ):
-            for each in chosen:
-                librarian.retry(each.document.id)
-            st.rerun()
-        if others and st.button(
-            f"Leave out {ui.many(len(others), 'document')}", icon=":material/delete:"
-        ):
-            for each in others:
-                librarian.delete(each.document.id)
-            st.toast("They are off the list; the Shelf has them for a while.")
-            st.rerun()
+            on_click=_start,
+            args=(librarian, chosen),
+        )
+        if others:
+            st.button(
+                f"Leave out {ui.many(len(others), 'document')}",
+                icon=":material/delete:",
+                on_click=_leave_out,
+                args=(librarian, others),
+            )
+
+
+# Called before the page is drawn, whichever page that is: nobody has to wait for the click to be
+# seen before going on to the next page.
+def _start(librarian: Librarian, chosen: Sequence[Weighed]) -> None:
+    with ui.told():
+        for each in chosen:
+            librarian.retry(each.document.id)
+
+
+def _leave_out(librarian: Librarian, others: Sequence[Weighed]) -> None:
+    with ui.told():
+        for each in others:
+            librarian.delete(each.document.id)
+        st.toast("They are off the list; the Shelf has them for a while.")
 
 
 def _total(chosen: Sequence[Weighed]) -> str:

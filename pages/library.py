@@ -46,6 +46,19 @@ def keep_old(name: str) -> None:
         librarian.uploads.drop(key)
 
 
+def add_pasted() -> None:
+    title, pasted = state.pasted_title.strip(), state.pasted
+    with ui.told():
+        note(librarian.add_text(f"{title}.md" if title else "", pasted), pasted)
+        state.pasted_title = state.pasted = ""
+
+
+def add_samples() -> None:
+    with ui.told():
+        for name, body in SAMPLES.items():
+            note(librarian.add_text(name, body), body)
+
+
 def taking(status: StatusContainer, label: str, seconds: float) -> None:
     status.update(label=f"{label} {ui.span(seconds)}" if seconds >= LONG_S else label)
 
@@ -82,14 +95,12 @@ with files:
         "when it is chosen again."
     )
     holding(librarian)
-with text, st.form("text", clear_on_submit=True, border=False):
-    title = st.text_input("Title", placeholder="Without one, its first words become its name")
-    pasted = st.text_area("Text", height=180)
-    if st.form_submit_button("Add the text", icon=":material/add:"):
-        with ui.told():
-            name = f"{title.strip()}.md" if title.strip() else ""
-            note(librarian.add_text(name, pasted), pasted)
-        st.rerun()
+with text, st.form("text", border=False):
+    st.text_input(
+        "Title", key="pasted_title", placeholder="Without one, its first words become its name"
+    )
+    st.text_area("Text", key="pasted", height=180)
+    st.form_submit_button("Add the text", icon=":material/add:", on_click=add_pasted)
 with folder:
     with st.form("folder", border=False):
         path = st.text_input(
@@ -139,10 +150,7 @@ if not snapshot.documents:
         st.markdown(
             "**Nothing here yet.** Drop your first books above, or try it with two short texts:"
         )
-        if st.button("Load the sample library", icon=":material/auto_stories:"):
-            for name, body in SAMPLES.items():
-                note(librarian.add_text(name, body), body)
-            st.rerun()
+        st.button("Load the sample library", icon=":material/auto_stories:", on_click=add_samples)
 else:
     st.subheader(ui.many(len(snapshot.documents), "document"))
     st.page_link("shelf.py", label="Find, tag, rename, delete", icon=":material/shelves:")

@@ -20,9 +20,8 @@ LAYERS = (
     "forces layout mending standing",
     "catalogue changes noted removed journal edits manifest library whereabouts backup inflight"
     " calls signals quality desk embeddings pulls lexicon borders",
-    "telling evidence recalled saving holdings tables postgres facts copying scope translation"
-    " engine"
-    " storages editing assembly opening workers intake snapshot outlook",
+    "telling evidence lighter recalled saving holdings tables postgres facts copying scope"
+    " translation engine storages editing assembly opening workers intake snapshot outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",
@@ -46,6 +45,7 @@ ROOMS = {
         "librarian/saving.py",
         "librarian/storages.py",
         "librarian/holdings.py",
+        "librarian/lighter.py",
         "librarian/tables.py",
         "librarian/copying.py",
         "librarian/postgres.py",

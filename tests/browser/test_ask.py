@@ -14,8 +14,8 @@ from tests.browser.conftest import App, started
 from tests.formats import writers
 from tests.ollama_server import OllamaServer
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 BOOK = """Капитан Ларс Хольм прибыл в Беломорск на пароходе «Аврора Севера» весной 1904 года.
 
 Музей Беломорска хранит журнал маяка. Журнал маяка начал вести Игнат Корчагин.

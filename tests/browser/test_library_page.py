@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import App, started
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 LONG = (
     "Воспоминания капитана дальнего плавания Ларса Кристиановича Хольма о путешествиях к Северному "
     "полюсу, том первый.txt"

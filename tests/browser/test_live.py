@@ -12,8 +12,8 @@ from tests.browser.conftest import started
 from tests.ollama_server import OllamaServer
 from tests.test_indexing import book
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 PHASES = ["converting", "chunking", "extracting", "merging", "embedding", "saving"]
 
 

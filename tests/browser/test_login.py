@@ -11,8 +11,8 @@ import pytest
 
 from tests.browser.conftest import App, started
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 TOKEN = "a token of twenty-five ch"
 ADA = "Ada Lovelace worked with Charles Babbage on the Analytical Engine in London."
 

@@ -12,7 +12,7 @@ import pytest
 from tests.browser.conftest import App
 from tests.browser.test_pages import BOOK, WAIT_MS, go, processed
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 NAME = "Беломорск"
 OTHER = "Игнат Корчагин"
 HOSTILE = "<img src=x onerror=window.owned=1> [Город](javascript:alert(1)) *на* Белом море"

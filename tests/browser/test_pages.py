@@ -11,8 +11,8 @@ import pytest
 
 from tests.browser.conftest import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 HOSTILE = "<img src=x onerror=window.owned=1>'\"].txt"
 BOOK = """Капитан Ларс Хольм прибыл в Беломорск на пароходе «Аврора Севера» весной 1904 года.
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.browser.conftest import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 LARS = "Капитан Ларс Хольм прибыл в Беломорск на пароходе «Аврора Севера»."
 LARGE = 20 * 1024 * 1024  # three slices
 

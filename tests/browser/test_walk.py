@@ -19,8 +19,8 @@ from tests.browser.conftest import App, started
 from tests.browser.test_graph_page import FRAME, PLACE, click, drawn
 from tests.browser.test_pages import processed
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-WAIT_MS = 30_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+WAIT_MS = 60_000
 BEST = """(besides) => {
   const plain = ({ name }) => name && name !== besides && /^\\p{Lu}\\p{L}{2,}$/u.test(name);
   const degree = (node) => network.getConnectedEdges(node.id).length;
