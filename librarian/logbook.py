@@ -20,7 +20,8 @@ LOOP_ERRORS = (
     "never awaited",
 )
 _NAMES = ("lightrag", "librarian", "asyncio")
-_CHATTER = ("Upserting relation", " == LLM cache == ")
+#: How the lines begin that LightRAG writes for each of thousands of entities, relations, calls.
+CHATTER = ("Upserting relation", " == LLM cache == ", "Merged: `", "LLMmrg: `")
 _QUOTED = re.compile(r"`[^`]*`|'[^']*'")  # names and passages, as LightRAG cites them
 _TEXTS = re.compile(r"^(Query (?:nodes|edges):|Summarizing|.*origin query:).*", re.DOTALL)
 _ROWS = re.compile(r"^(.*?)(?:\n|,)\s*(?:sql|params):.*?\n\s*error: ?([^\n]*).*", re.DOTALL)
@@ -73,7 +74,7 @@ def _without_texts(record: logging.LogRecord) -> bool:
     said = record.getMessage()
     plain = _ITEM.sub(r"\1 \2", _ROWS.sub(r"\1 \2", said))  # what a database did not take
     record.msg, record.args = _TEXTS.sub(r"\1 …", _QUOTED.sub("‘…’", plain)), ()
-    return not said.startswith(_CHATTER)
+    return not said.startswith(CHATTER)
 
 
 class _Memory(logging.Handler):

@@ -207,22 +207,16 @@ class NotedVectors:
         """Brings the rows to what the changes say."""
         found = list(changes)
         self.delete([each.key for each in found if each.value is None])
-        self._put(
-            [
-                (each.value, np.frombuffer(each.vector or b"", np.float32))
-                for each in found
-                if each.value is not None
-            ]
-        )
+        rows = [(each.value, each.vector or b"") for each in found if each.value is not None]
+        vectors = np.frombuffer(b"".join(vector for _, vector in rows), np.float32)
+        self._put([row for row, _ in rows], vectors.reshape(len(rows), self.dimension))
         self.touched = {}
 
     def upsert(self, datas: Sequence[Row]) -> None:
         """Takes rows, each with its vector under `__vector__`."""
-        rows = []
-        for row in datas:
-            vector = np.asarray(row.pop("__vector__"), dtype=np.float32)
-            rows.append((row, vector / np.linalg.norm(vector)))
-        self._put(rows)
+        given = [row.pop("__vector__") for row in datas]
+        vectors = np.asarray(given, dtype=np.float32).reshape(len(datas), self.dimension)
+        self._put(datas, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
     def get(self, ids: Iterable[str]) -> list[Row]:
         """The rows of these ids that there are."""
@@ -267,9 +261,9 @@ class NotedVectors:
             if not scores[each] < least
         ]
 
-    def _put(self, rows: Sequence[tuple[Row, Matrix]]) -> None:
+    def _put(self, rows: Sequence[Row], vectors: Matrix) -> None:
         self._make_room(len(self.rows) + len(rows))
-        for row, vector in rows:
+        for row, vector in zip(rows, vectors, strict=True):
             name = row["__id__"]
             place = self._places.setdefault(name, len(self.rows))
             self._room[place] = vector

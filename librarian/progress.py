@@ -139,7 +139,8 @@ class Progress:
 
     def _moved(self, **changes: Any) -> Progress:
         moved = replace(self, **changes)
-        return replace(moved, share=max(self.share, moved._reached()))
+        share = moved._reached()
+        return moved if share <= self.share else replace(moved, share=share)
 
     def _reached(self) -> float:
         """The share by what is done; what was extracted before is done in every phase."""

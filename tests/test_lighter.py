@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lightrag import operate, utils
-from lightrag.kg import shared_storage
-from lightrag.kg.shared_storage import NamespaceLock, get_namespace_lock
+from lightrag.kg import json_kv_impl, nano_vector_db_impl, shared_storage
+from lightrag.kg.shared_storage import (
+    NamespaceLock,
+    _KeyedLockContext,
+    get_namespace_lock,
+    get_storage_keyed_lock,
+)
 
-from librarian.lighter import lighten, merging
+from librarian import lighter
+from librarian.lighter import lighten, merging, plain_copy, stored
 
 IDS = st.lists(st.one_of(st.text(max_size=4), st.sampled_from(["a", "b<SEP>a", " a ", "<SEP>"])))
 
@@ -56,30 +68,110 @@ def test_it_is_what_lightrag_uses() -> None:
 
 def test_a_second_time_changes_nothing() -> None:
     lighten()
-    before = NamespaceLock.__aenter__, operate.merge_source_ids, utils.normalize_extracted_info
+    before = NamespaceLock.__aenter__, _KeyedLockContext.__aenter__, utils.logger.info
     lighten()
-    assert before == (
-        NamespaceLock.__aenter__, operate.merge_source_ids, utils.normalize_extracted_info
-    )  # fmt: skip
+    assert before == (NamespaceLock.__aenter__, _KeyedLockContext.__aenter__, utils.logger.info)
 
 
-def test_lightrag_makes_its_locks_of_two_names_and_only_enters_and_leaves_them() -> None:
+# --- lines of the log ------------------------------------------------------------------------
+
+
+def test_lines_for_each_relation_are_not_even_made(caplog: pytest.LogCaptureFixture) -> None:
+    lighten()
+    with caplog.at_level(logging.INFO, "lightrag"):
+        utils.logger.info("Merged: `Anna`~`Lisbon` | 1+2")
+        utils.logger.info("Phase 1: Processing %d entities", 3)
+    (record,) = caplog.records
+    assert record.getMessage() == "Phase 1: Processing 3 entities"
+    assert record.filename == "test_lighter.py"
+    source = inspect.getsource(operate._merge_edges_then_upsert)
+    assert 'f"Merged: `{src_id}`' in source
+    assert 'f"LLMmrg: `{src_id}`' in source
+
+
+# --- what is copied and packed ---------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda some: st.lists(some, max_size=4) | st.dictionaries(st.text(max_size=3), some),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_a_copy_is_equal_and_shares_nothing_that_can_change(value: object) -> None:
+    copied = plain_copy(value)
+    assert copied == value
+    assert mutable(copied).isdisjoint(mutable(value))
+
+
+def mutable(value: object) -> set[int]:
+    """The identities of all lists and mappings in it."""
+    if isinstance(value, dict):
+        return {id(value)}.union(*(mutable(each) for each in value.values()))
+    if isinstance(value, list):
+        return {id(value)}.union(*(mutable(each) for each in value))
+    return set()
+
+
+def test_rows_are_copied_and_vectors_are_packed_by_these() -> None:
+    lighten()
+    assert json_kv_impl.copy.deepcopy is plain_copy
+    assert inspect.getsource(json_kv_impl).count("copy.") == 2
+    assert inspect.getsource(json_kv_impl).count("copy.deepcopy(") == 2
+    source = inspect.getsource(nano_vector_db_impl)
+    used = set(re.findall(r"zlib\.(\w+)", source))
+    assert used == {"compress", "decompress"}
+    assert used <= set(vars(nano_vector_db_impl.zlib))
+
+
+@given(st.binary(max_size=200))
+def test_what_is_packed_is_unpacked_by_anybody(data: bytes) -> None:
+    assert zlib.decompress(stored(data)) == data
+
+
+# --- locks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared() -> Iterator[None]:
+    """What LightRAG's locks lean on."""
+    lighten()
+    shared_storage.initialize_share_data(workers=1)
+    yield
+    shared_storage.finalize_share_data()
+
+
+def test_lightrag_only_enters_and_leaves_its_locks() -> None:
     assert {"_namespace", "_workspace"} <= set(vars(NamespaceLock("a", "b")))
     assert isinstance(get_namespace_lock("a", "b"), NamespaceLock)
-    methods = {name for name, each in vars(NamespaceLock).items() if callable(each)}
-    assert methods == {"__init__", "__aenter__", "__aexit__"}
-    assert "ctx_var" in inspect.getsource(shared_storage.NamespaceLock.__init__)
+    assert methods(NamespaceLock) == {"__init__", "__aenter__", "__aexit__"}
+    assert methods(_KeyedLockContext) == {
+        "__init__", "__aenter__", "__aexit__", "_rollback_acquired_locks",
+    }  # fmt: skip
+
+
+def methods(kind: type) -> set[str]:
+    return {name for name, each in vars(kind).items() if callable(each)}
 
 
 @pytest.mark.parametrize("_", range(2))  # another loop each time
+@pytest.mark.parametrize("kind", ["namespace", "keyed"])
 @pytest.mark.anyio
-async def test_one_at_a_time_is_inside_whichever_of_the_locks_it_has(_: int) -> None:
-    lighten()
+async def test_one_at_a_time_is_inside_whichever_of_the_locks_it_has(
+    shared: None, kind: str, _: int
+) -> None:
     inside, most, order = 0, 0, list[int]()
+
+    def lock(number: int) -> AbstractAsyncContextManager[object]:
+        if kind == "namespace":
+            return NamespaceLock("status", "library")
+        names = ["Anna", f"{number}"]
+        return get_storage_keyed_lock(names if number % 2 else names[::-1], namespace="graph")
 
     async def enter(number: int) -> None:
         nonlocal inside, most
-        async with NamespaceLock("status", "library"):
+        async with lock(number):
             inside += 1
             most = max(most, inside)
             await anyio.wait_all_tasks_blocked()
@@ -94,20 +186,42 @@ async def test_one_at_a_time_is_inside_whichever_of_the_locks_it_has(_: int) -> 
 
 
 @pytest.mark.anyio
-async def test_locks_of_other_names_are_free_and_one_is_free_after_an_error() -> None:
-    lighten()
-    lock = NamespaceLock("status", "library")
+async def test_two_that_want_the_same_two_do_not_wait_for_each_other(shared: None) -> None:
+    async def enter(names: list[str]) -> None:
+        for _ in range(20):
+            async with get_storage_keyed_lock(names, namespace="graph"):
+                await anyio.lowlevel.checkpoint()
+
     with anyio.fail_after(20):
-        async with lock, NamespaceLock("status", "other"), NamespaceLock("names", "library"):
-            pass
+        async with anyio.create_task_group() as tasks:
+            for names in (["a", "b"], ["b", "a"], ["b", "c"], ["c", "a"], ["a", "a"]):
+                tasks.start_soon(enter, names)
+
+
+@pytest.mark.parametrize("kind", ["namespace", "keyed"])
+@pytest.mark.anyio
+async def test_a_lock_is_free_after_an_error_and_after_a_cancellation(
+    shared: None, kind: str
+) -> None:
+    def lock(name: str = "status") -> AbstractAsyncContextManager[object]:
+        if kind == "namespace":
+            return NamespaceLock(name, "library")
+        return get_storage_keyed_lock([name, "b"], namespace="graph")
+
+    with anyio.fail_after(20):
         with pytest.raises(ZeroDivisionError):
-            async with lock:
+            async with lock():
                 _ = 1 / 0
         with anyio.move_on_after(0):
-            async with lock:
+            async with lock():
                 await anyio.sleep_forever()
-        async with lock:
+        async with lock():
+            with anyio.move_on_after(0.01) as given_up:
+                async with lock():
+                    raise AssertionError
+            assert given_up.cancelled_caught
+            async with NamespaceLock("status", "another"):
+                pass
+        async with lock():
             pass
-        with pytest.raises(RuntimeError):
-            async with lock, NamespaceLock("status", "library"):
-                pass  # as with LightRAG's own, which would wait for itself for ever
+    assert not lighter._locks()  # nothing is left of any
