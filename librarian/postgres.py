@@ -32,6 +32,11 @@ CONNECTIONS = 12  # of one dashboard; a server allows 100 by default, for all of
 POLL_S = 2.0
 CONNECT_S = 4.0  # the doctor has ten seconds for all that it looks at
 MOST_INDEXED = 2000  # numbers of a vector; longer ones are compared one by one
+# Putting a vector into its index is most of what the database does for a document. Of 24,000 made
+# up, the last ones took 4.4 ms each with LightRAG's 16 and 64, and 0.95 of the nearest 40 were
+# found. With these it is 2.4 ms at most, and 0.98: the search looks further, for 2 ms a question.
+LINKS, TRIED = 12, 40
+_SEARCH = "SET hnsw.ef_search = 160"
 
 _LOST = re.compile(r"connection (is|was) closed|pool is clos")
 _TAKEN = "released back to the pool"
@@ -83,6 +88,8 @@ def environment(database: Database, dimension: int) -> dict[str, str]:
             "POSTGRES_WORKSPACE": "",  # else it would overrule the library's own
             "POSTGRES_MAX_CONNECTIONS": str(CONNECTIONS),
             "POSTGRES_VECTOR_INDEX_TYPE": "HNSW" if dimension <= MOST_INDEXED else "",
+            "POSTGRES_HNSW_M": str(LINKS),
+            "POSTGRES_HNSW_EF": str(TRIED),
             "POSTGRES_CONNECTION_RETRIES": "1",  # `Waiting` repeats, and says what it waits for
             "POSTGRES_SERVER_SETTINGS": "application_name=ai-librarian",
         }
@@ -150,6 +157,8 @@ class Waiting:
             kept = bool(self._idle)
             connection = self._idle.pop() if kept else await self._pool.acquire()
             try:
+                if not kept:
+                    await connection.execute(_SEARCH)
                 result = await operation(connection)
             except BaseException as exc:
                 # The pool takes back a connection that breaks while it is kept.
