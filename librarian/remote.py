@@ -23,7 +23,7 @@ Json = dict[str, Any]
 Heard = Callable[[str], None]
 
 PATIENCE_S = 10.0  # Ollama may just be starting
-DOCTOR_WAIT_S = 1.0  # for which model it is; a dead server is told at once
+LOOK_S = 1.0  # for what only tells how it stands; a dead server is told at once
 OPENING_S = 120.0  # LightRAG reads all of its files
 FRESH_S = 5.0
 CONNECT_S = 5.0
@@ -122,7 +122,7 @@ class Local:
         from librarian.snapshot import as_json
 
         with suppress(LibrarianError):  # the report has it, as its `trouble`
-            self._wait()
+            self._wait(LOOK_S)
         return _fresh(lambda: as_json(self._librarian.snapshot(), time.monotonic()))
 
     def doctor(self) -> Json:
@@ -130,7 +130,7 @@ class Local:
         from librarian.web import checks_json
 
         with suppress(LibrarianError):  # the report says why it does not open
-            self._librarian.wait_ready(DOCTOR_WAIT_S)
+            self._librarian.wait_ready(LOOK_S)
         return checks_json(self._librarian.doctor())
 
     def ask(self, question: str, mode: str, heard: Heard) -> Json:
@@ -155,12 +155,12 @@ class Local:
         report: Json = VERBS[verb](self._librarian, body)
         return report
 
-    def _wait(self) -> None:
+    def _wait(self, patience_s: float = PATIENCE_S) -> None:
         """A large library takes its time; what keeps it from opening is said soon."""
         until = time.monotonic() + OPENING_S
         while True:
             try:
-                return self._librarian.wait_ready(PATIENCE_S)
+                return self._librarian.wait_ready(patience_s)
             except NotReady:
                 if time.monotonic() > until:
                     raise

@@ -49,8 +49,10 @@ def keep_old(name: str) -> None:
 def add_pasted() -> None:
     title, pasted = state.pasted_title.strip(), state.pasted
     with ui.told():
-        note(librarian.add_text(f"{title}.md" if title else "", pasted), pasted)
-        state.pasted_title = state.pasted = ""
+        admission = librarian.add_text(f"{title}.md" if title else "", pasted)
+        note(admission, pasted)
+        if admission.outcome is not Outcome.REFUSED:  # it would have to be written again
+            state.pasted_title = state.pasted = ""
 
 
 def add_samples() -> None:

@@ -227,3 +227,41 @@ def test_the_shelf_and_the_libraries_fit(chromium: Any, app: App, scheme: str, w
         wide = page.evaluate("document.documentElement.scrollWidth > innerWidth + 1")
         assert not wide, f"{heading} is wider than the window"
     context.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[App]:
+    with started(tmp_path / "library", LIBRARIAN_BACKEND="offline") as running:
+        yield running
+
+
+def test_a_click_counts_also_where_the_page_is_left_at_once(page: Any, empty: App) -> None:
+    go(page, empty, "", "Library")
+    page.get_by_role("button", name="Load the sample library").click()
+    page.get_by_role("link", name="Ask", exact=True).click()
+    page.get_by_role("heading", name="Ask", exact=True).wait_for()
+    empty.until(lambda report: processed(report, 2), "the samples to be processed")
+
+    page.get_by_role("link", name="Library", exact=True).click()
+    page.get_by_role("tab", name="Text").click()
+    page.get_by_label("Title").fill("Гавань")
+    page.get_by_label("Text", exact=True).fill(TEXTS["books/note.md"])
+    page.get_by_role("button", name="Add the text").click()
+    page.get_by_role("link", name="Indexing", exact=True).click()
+    page.get_by_role("heading", name="Indexing", exact=True).wait_for()
+    empty.until(lambda report: processed(report, 3), "the text to be processed")
+    assert "Гавань.md" in {each["name"] for each in empty.status()["documents"]}
+
+
+def test_a_text_that_is_refused_is_not_lost(page: Any, empty: App) -> None:
+    go(page, empty, "", "Library")
+    page.get_by_role("tab", name="Text").click()
+    page.get_by_label("Title").fill("Только заголовок")
+    page.get_by_role("button", name="Add the text").click()
+    page.get_by_text("was refused").wait_for()
+    expect(page.get_by_label("Title")).to_have_value("Только заголовок")
+    page.get_by_label("Text", exact=True).fill(TEXTS["books/note.md"])
+    page.get_by_role("button", name="Add the text").click()
+    page.get_by_text("is in the queue").wait_for()
+    expect(page.get_by_label("Title")).to_have_value("")
+    expect(page.get_by_label("Text", exact=True)).to_have_value("")
