@@ -19,6 +19,7 @@ state = st.session_state
 state.setdefault("results", [])
 state.setdefault("conflicts", {})
 waiting = librarian.held.waiting()
+NEWEST = 200  # documents in the table
 LONG_S = 2.0  # from which on a person wants to know how long it has taken
 
 
@@ -158,6 +159,9 @@ else:
     st.page_link("shelf.py", label="Find, tag, rename, delete", icon=":material/shelves:")
     if not state.results and (left := ui.outlook(snapshot)):
         st.markdown(f":material/schedule: {left}")
+    newest = snapshot.documents[: -NEWEST - 1 : -1]
+    if len(newest) < len(snapshot.documents):
+        st.caption(f"The newest {len(newest):,} of them; the Shelf has all.")
     shown = st.dataframe(
         [
             {
@@ -168,7 +172,7 @@ else:
                 "entities": view.document.entities or None,
                 "added": ui.ago(view.document.created_at),
             }
-            for view in reversed(snapshot.documents)
+            for view in newest
         ],
         key="library-table",
         placeholder="",
@@ -178,5 +182,5 @@ else:
         selection_mode="single-cell",
     )
     if cells := shown.selection.cells:
-        view = snapshot.documents[::-1][cells[0][0]]
+        view = newest[cells[0][0]]
         st.switch_page("document.py", query_params={"doc": view.document.id})

@@ -31,6 +31,8 @@ OPEN_S = 600.0
 LOOKS = 3  # at each page
 REFRESH_S = 12.0  # for which the page of indexing is looked at
 MB = 1 << 20
+ORIGINAL = "story.txt"  # of all documents
+TEXT = "Смотритель маяка записал погоду и имя парохода. " * 20
 PAGES = {
     "": "Library",
     "shelf": "Shelf",
@@ -128,6 +130,7 @@ def _fill(home: Path) -> None:
     with closing(Library.open(home)) as library:
         library.pin(card, chunk_tokens=1200, versions={})
         library.storage.mkdir(parents=True)
+        library.keep_original(ORIGINAL, TEXT.encode())
         _fill_catalogue(library.catalogue)
         with closing(Changes(library.storage / NAME)) as changes:
             changes.write(_graph(Random(7)))
@@ -144,7 +147,7 @@ def _fill_catalogue(catalogue: Catalogue) -> None:
                 bytes=60_000,
                 characters=40_000,
                 language="Russian",
-                file="none",
+                file=ORIGINAL,
                 created_at=float(number),
                 updated_at=float(number),
                 place=float(number),
@@ -194,10 +197,9 @@ def _rows() -> Iterator[Change]:
     for number in range(DOCUMENTS):
         doc, chunk = f"doc-{number:05}", f"chunk-{number:05}"
         name = f"Повесть о маяке на краю света, часть {number}.txt"
-        text = "Смотритель маяка записал погоду и имя парохода. " * 20
         status = {
             "status": "failed" if number % 1000 == 7 else "processed",
-            "content_summary": text[:100],
+            "content_summary": TEXT[:100],
             "content_length": 40_000,
             "file_path": name,
             "created_at": "2026-01-01T00:00:00+00:00",
@@ -208,7 +210,7 @@ def _rows() -> Iterator[Change]:
         }
         yield Change("kv_store_doc_status.json", doc, status)
         row = {
-            "content": text,
+            "content": TEXT,
             "tokens": 300,
             "full_doc_id": doc,
             "chunk_order_index": 0,
