@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, create_task_group, to_thread
 from starlette.middleware import Middleware
 
 from librarian.app import Librarian
@@ -45,10 +46,18 @@ async def lifespan(_: object) -> AsyncIterator[None]:
     except LibrarianError as exc:
         log.warning("The list of libraries could not be written: %s", exc)
     try:
-        yield
+        async with create_task_group() as tasks:
+            tasks.start_soon(to_thread.run_sync, load_tables)
+            yield
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(PROCESS.close)
+
+
+def load_tables() -> None:
+    """Loads what the first table of a page would wait a second for."""
+    for name in ("pandas", "pyarrow.compute"):
+        import_module(name)
 
 
 app = st.App(

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from librarian.catalogue import Catalogue
 from librarian.changes import NAME, Change, Changes
-from librarian.documents import Document, Status
+from librarian.documents import Document, Status, document_id
 from librarian.library import Library
 from librarian.models.offline import OfflineModel
 from tests.bench import texts
@@ -32,12 +32,13 @@ LOOKS = 3  # at each page
 REFRESH_S = 12.0  # for which the page of indexing is looked at
 MB = 1 << 20
 ORIGINAL = "story.txt"  # of all documents
-TEXT = "Смотритель маяка записал погоду и имя парохода. " * 20
+OPENED = 42  # whose page is looked at
+TEXT = " ".join(["Смотритель маяка записал погоду и имя парохода."] * 20)
 PAGES = {
     "": "Library",
     "shelf": "Shelf",
     "indexing": "Indexing",
-    "document?doc=doc-00042": "",
+    f"document?doc={document_id(TEXT)}": "",
     "graph": "Graph",
     "mend": "Mend",
     "ask": "Ask",
@@ -141,7 +142,7 @@ def _fill_catalogue(catalogue: Catalogue) -> None:
     for number in range(DOCUMENTS):
         catalogue.put(
             Document(
-                id=f"doc-{number:05}",
+                id=_id(number),
                 name=f"Повесть о маяке на краю света, часть {number}.txt",
                 status=Status.FAILED if number % 1000 == 7 else Status.PROCESSED,
                 bytes=60_000,
@@ -159,6 +160,11 @@ def _fill_catalogue(catalogue: Catalogue) -> None:
                 tags=("sea",) if number % 3 else (),
             )
         )
+
+
+def _id(number: int) -> str:
+    """That of one of them is that of its text, so that the text is shown."""
+    return document_id(TEXT) if number == OPENED else f"doc-{number:05}"
 
 
 def _graph(dice: Random) -> Iterator[Change]:
@@ -195,7 +201,7 @@ def _graph(dice: Random) -> Iterator[Change]:
 
 def _rows() -> Iterator[Change]:
     for number in range(DOCUMENTS):
-        doc, chunk = f"doc-{number:05}", f"chunk-{number:05}"
+        doc, chunk = _id(number), f"chunk-{number:05}"
         name = f"Повесть о маяке на краю света, часть {number}.txt"
         status = {
             "status": "failed" if number % 1000 == 7 else "processed",
