@@ -344,7 +344,7 @@ def test_closing_in_the_middle_of_a_book_is_quick_and_the_next_start_goes_on(
     first = Librarian.open(settings)
     first.wait_ready()
     first.add_text("voyages.txt", long_text(15))
-    server.wait_until(lambda _: len(extractions(server)) >= 4 and server.generating == 2, 30)
+    server.wait_until(lambda _: len(extractions(server)) >= 4 and server.generating >= 2, 30)
     began = time.monotonic()
     first.close()
     assert time.monotonic() - began < STALL_S / 2
@@ -369,7 +369,7 @@ def test_a_paused_document_keeps_what_was_paid_for_and_goes_on_when_retried(
     stall(server, after=4)
     librarian = opened(with_ollama(server, tmp_path, llm_max_async=2))
     librarian.add_text("voyages.txt", long_text(12))
-    server.wait_until(lambda _: len(extractions(server)) >= 4 and server.generating == 2, 30)
+    server.wait_until(lambda _: len(extractions(server)) >= 4 and server.generating >= 2, 30)
     librarian.pause("voyages.txt")
     until_status(librarian, "voyages.txt", Status.PAUSED)
     until(lambda: server.in_flight == 0, "the server to be free")
