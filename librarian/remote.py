@@ -96,12 +96,18 @@ def watch(
     Raises:
         DashboardError: LightRAG is not open, so nothing would move.
     """
-    last: dict[str, Json] = {doc_id: {"id": doc_id, "name": doc_id} for doc_id in ids}
-    until = time.monotonic() + timeout_s
+    last: dict[str, Json] = {
+        doc_id: {"id": doc_id, "name": doc_id, "status": "pending"} for doc_id in ids
+    }
+    begun = time.monotonic()
+    until = begun + timeout_s
     while True:
         report = desk.status()
         found = {document["id"]: document for document in report["documents"]}
-        last = {id_: found.get(id_, {**known, "status": "deleted"}) for id_, known in last.items()}
+        # A report from before, of a loop that stands still, does not have them yet.
+        old = report["loop"]["heartbeat_age_s"] >= time.monotonic() - begun
+        gone: Json = {} if old else {"status": "deleted"}
+        last = {id_: found.get(id_, {**known, **gone}) for id_, known in last.items()}
         yield report, list(last.values())
         ended = all(document["status"] in ENDED for document in last.values())
         if ended or time.monotonic() > until:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import networkx as nx
@@ -21,7 +21,7 @@ import pytest
 
 from librarian.errors import LibraryBusy
 from librarian.library import Library, Owner, owner_of
-from librarian.remote import DashboardError, DashboardSilent, Remote, watch
+from librarian.remote import DashboardError, DashboardSilent, Desk, Remote, watch
 from tests.conftest import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -378,3 +378,21 @@ def test_waiting_ends_where_nothing_would_move() -> None:
         list(watch(desk, ["doc-1"]))
     documents.clear()
     assert [each["status"] for _, found in watch(desk, ["doc-1"]) for each in found] == ["deleted"]
+
+
+def test_a_report_from_before_does_not_take_a_new_document_for_deleted() -> None:
+    def report(age_s: float, *documents: dict[str, str]) -> dict[str, object]:
+        loop = {"heartbeat_age_s": age_s}
+        return {"ready": True, "trouble": "", "documents": documents, "loop": loop}
+
+    processed = {"id": "doc-1", "name": "a", "status": "processed"}
+    reports = iter([report(60), report(60), report(0, processed)])
+
+    class Still:
+        """A dashboard whose loop stood still when the document was taken in."""
+
+        def status(self) -> dict[str, object]:
+            return next(reports)
+
+    seen = [found[0]["status"] for _, found in watch(cast(Desk, Still()), ["doc-1"])]
+    assert seen == ["pending", "pending", "processed"]
