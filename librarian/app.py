@@ -134,7 +134,9 @@ class Librarian:
             LibrarianError: there is no such document, or its original is gone.
         """
         document = self._library.catalogue.get(doc)
-        return self._dossiers.of(document, self.graph())
+        engine = self._portal.call(self._rooms.engine_ready)
+        brought = partial(self._portal.call, engine.brought, document.id)
+        return self._dossiers.of(document, engine.version, brought)
 
     def answers_about(self, part: Part) -> tuple[Kept, ...]:
         """What the model said about a chunk, oldest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from librarian.borders import chunks_in
@@ -69,17 +69,19 @@ class Dossiers:
         self._guard = threading.Lock()
         self._kept: OrderedDict[object, Dossier] = OrderedDict()
 
-    def of(self, document: Document, graph: Graph) -> Dossier:
+    def of(self, document: Document, version: str, brought: Callable[[], Graph]) -> Dossier:
         """Reads the original, the journal and the graph: a second for a book of 2 MB.
+
+        `version` is that of the whole graph, `brought` gives what the document has in it.
 
         Raises:
             LibrarianError: the original is gone or was changed, or the journal cannot be read.
         """
         journal = self._library.journal
-        key = (document, graph.version, journal.changes)
+        key = (document, version, journal.changes)
         with self._guard:  # a second tab waits for the first one's and has it too
             if key not in self._kept:
-                self._kept[key] = self._made(document, graph)
+                self._kept[key] = self._made(document, brought())
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)

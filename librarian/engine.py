@@ -21,6 +21,7 @@ from librarian.lexicon import Lexicon
 from librarian.models.protocol import Message
 from librarian.postgres import patient
 from librarian.scope import learned, within, worded
+from librarian.storages import brought
 from librarian.tokens import PieceTokenizer
 from librarian.translation import translated
 from librarian.vectors import VectorRows, chunk_rows, entity_rows, relation_rows
@@ -102,22 +103,19 @@ class Engine:
     async def run(self) -> None:
         """LightRAG's pipeline, whenever there is something for it; ends when cancelled."""
         with patient():
-            await self._run()
-
-    async def _run(self) -> None:
-        while True:
-            if self._lexicon is not None:
-                await learned(self.holdings, self._lexicon)
-            await self._work.wait()
-            self._work = anyio.Event()
-            try:
-                await self._rag.apipeline_process_enqueue_documents()
-            except Exception:
-                # The documents themselves say how they ended; this is LightRAG's own trouble.
-                log.exception("LightRAG's pipeline stopped. It is started again.")
-                await anyio.sleep(1)
-                self._work.set()
-            await self.editing.idle()
+            while True:
+                if self._lexicon is not None:
+                    await learned(self.holdings, self._lexicon)
+                await self._work.wait()
+                self._work = anyio.Event()
+                try:
+                    await self._rag.apipeline_process_enqueue_documents()
+                except Exception:
+                    # The documents themselves say how they ended; this is LightRAG's own trouble.
+                    log.exception("LightRAG's pipeline stopped. It is started again.")
+                    await anyio.sleep(1)
+                    self._work.set()
+                await self.editing.idle()
 
     async def keep_files(self) -> None:
         """Writes LightRAG's own files whenever it is quiet; ends when cancelled."""
@@ -264,10 +262,10 @@ class Engine:
                 await storage.upsert(each)
                 await storage.index_done_callback()  # the vectors are made here
 
-    async def chunk_text(self, chunk: str) -> str | None:
-        """The text of a chunk, by its id."""
-        row = await self._rag.text_chunks.get_by_id(chunk)
-        return None if row is None else str(row["content"])
+    async def brought(self, doc_id: str) -> Graph:
+        """The part of the graph that a document brought, without reading the rest."""
+        with translated():
+            return await brought(self._rag, doc_id, self.version)
 
     async def passages(self, chunks: Sequence[str]) -> dict[str, str]:
         """The texts of chunks by their ids, without those that are gone."""

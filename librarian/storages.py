@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from librarian.evidence import graph_of
 from librarian.holdings import Holdings
+from librarian.knowledge import Graph
 from librarian.mending import Key, Value
 from librarian.vectors import Rows, entity_rows, relation_rows
 
@@ -182,6 +184,20 @@ class Storages:
                 kept |= {each for each, there in named.items() if there}
                 items = sorted(each[0] if length == 3 else list(each) for each in kept)
                 await write({doc_id: {field: items, "count": len(items)}})
+
+
+async def brought(rag: LightRAG, doc_id: str, version: str) -> Graph:
+    """What of the graph LightRAG has noted of a document, as it is now."""
+    names = await rag.full_entities.get_by_id(doc_id) or {}
+    pairs = (await rag.full_relations.get_by_id(doc_id) or {}).get("relation_pairs", ())
+    graph = rag.chunk_entity_relation_graph
+    nodes = await graph.get_nodes_batch(list(names.get("entity_names", ())))
+    edges = await graph.get_edges_batch([{"src": one, "tgt": other} for one, other in pairs])
+    return graph_of(
+        [{**node, "id": name} for name, node in nodes.items()],
+        [{**edge, "source": one, "target": other} for (one, other), edge in edges.items()],
+        version,
+    )
 
 
 def _chunks(row: Mapping[str, Any] | None) -> list[str] | None:

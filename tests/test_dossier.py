@@ -10,6 +10,7 @@ from librarian.app import Librarian
 from librarian.documents import Status
 from librarian.dossier import Dossier
 from librarian.errors import LibrarianError, UnknownDocument
+from librarian.mending import Rename
 from librarian.models.forms import EXTRACTION
 from librarian.quality import Alarm
 from librarian.settings import Settings
@@ -46,6 +47,20 @@ def test_the_chunks_are_those_of_lightrag_with_what_the_graph_has_of_them(
         assert set(part.entities) <= {entity.name for entity in graph.entities}
         assert part.entities
     assert dossier.with_alarm() == ()
+
+
+def test_each_chunk_has_what_the_whole_graph_has_of_it(librarian: Librarian) -> None:
+    read(librarian)
+    librarian.add_text("other.txt", BOOK.replace("Глава", "Часть"))
+    until_processed(librarian, "other.txt")
+    named = librarian.dossier(NAME).parts[0].entities
+    librarian.mend(Rename(named[0], "Somebody Else"))
+    graph = librarian.graph()
+    assert "Somebody Else" in librarian.dossier(NAME).parts[0].entities
+    for name in (NAME, "other.txt"):
+        for part in librarian.dossier(name).parts:
+            assert set(part.entities) == {e.name for e in graph.entities if part.id in e.chunks}
+            assert part.relations == sum(part.id in each.chunks for each in graph.relations)
 
 
 def test_it_says_what_the_document_has_cost_and_what_the_model_answered(

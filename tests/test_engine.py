@@ -121,9 +121,12 @@ async def test_a_document_is_indexed_with_its_counts(tmp_path: Path) -> None:
         assert ended.relations == len(graph.relations) > 0
         assert engine.version != before
         assert await engine.counts(document_id(long_text(6))) == ended
-        text = await engine.chunk_text(graph.entities[0].chunks[0])
-        assert text is not None
-        assert text in long_text(6)
+        chunk = graph.entities[0].chunks[0]
+        assert (await engine.passages([chunk]))[chunk] in long_text(6)
+        brought = await engine.brought(document_id(long_text(6)))
+        assert set(brought.entities) == set(graph.entities)
+        ends = [{frozenset((r.source, r.target)) for r in g.relations} for g in (brought, graph)]
+        assert ends[0] == ends[1]
         assert set(await engine.times()) == {document_id(long_text(6))}
 
 
@@ -280,7 +283,8 @@ async def test_deleting_what_is_not_there_does_nothing(tmp_path: Path) -> None:
         await engine.delete("doc-unknown")
         assert engine.version == before
         assert await engine.counts("doc-unknown") is None
-        assert await engine.chunk_text("doc-unknown-chunk-000") is None
+        assert await engine.passages(["doc-unknown-chunk-000"]) == {}
+        assert (await engine.brought("doc-unknown")).entities == ()
 
 
 async def test_a_library_that_is_opened_again_has_its_graph(tmp_path: Path) -> None:
