@@ -19,6 +19,7 @@ from librarian.postgres import CLASSES, Waiting, away, client, environment, let_
 from librarian.saving import Saving
 from librarian.tables import Tables
 from librarian.translation import translated
+from librarian.vector_index import VectorIndex
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -36,7 +37,7 @@ async def opened(
     await examine(database)
     others = client()
     try:
-        with _environment(environment(database, dimension)), translated():
+        with _environment(environment(database)), translated():
             rag = await to_thread.run_sync(partial(build, CLASSES))
             await rag.initialize_storages()
     except BaseException as exc:
@@ -46,7 +47,7 @@ async def opened(
         if cause is not None and (reason := away(cause, database)):
             raise reason from exc
         raise
-    return rag, Tables(rag, Waiting(rag.doc_status.db, database))
+    return rag, Tables(rag, Waiting(rag.doc_status.db, database), VectorIndex(database, dimension))
 
 
 def forget_shared() -> None:

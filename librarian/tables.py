@@ -13,6 +13,7 @@ from librarian.holdings import KEYED, SAID, VECTORS, Row, Vectored
 from librarian.library import FileSize
 from librarian.postgres import Waiting, let_go
 from librarian.saving import Still
+from librarian.vector_index import VectorIndex
 from librarian.vectors import Rows
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ class Tables:
 
     tables = True
 
-    def __init__(self, rag: LightRAG, waiting: Waiting) -> None:
+    def __init__(self, rag: LightRAG, waiting: Waiting, index: VectorIndex) -> None:
         self._rag = rag
         self._waiting = waiting
+        self._index = index
         self._db: Any = rag.doc_status.db
         self._workspace = rag.workspace
         self._chunks: Rows = {}
@@ -54,7 +56,9 @@ class Tables:
         """It is: a row is there when LightRAG has written it."""
 
     async def keep_files(self, busy: Callable[[], bool], still: Still) -> None:
-        """There are none."""
+        """There are none; the vectors get their index then."""
+        tables = [table_of(getattr(self._rag, name)) for name in VECTORS]
+        await self._index.run(tables, busy)
 
     async def save(self) -> None:
         """Everything is there already."""

@@ -21,7 +21,8 @@ LAYERS = (
     "catalogue changes noted removed journal edits manifest library whereabouts backup inflight"
     " calls signals quality desk embeddings pulls lexicon borders",
     "telling evidence lighter recalled saving holdings tables postgres facts copying scope"
-    " translation engine storages editing assembly opening workers intake snapshot outlook",
+    " vector_index translation engine storages editing assembly opening workers intake snapshot"
+    " outlook",
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",

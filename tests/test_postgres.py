@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 
@@ -34,6 +36,7 @@ from librarian.models.protocol import Vectors
 from librarian.postgres import connect
 from librarian.reembed import re_embed
 from librarian.settings import Settings
+from librarian.vector_index import VectorIndex
 from tests.conftest import Opened, until, until_processed, view_of
 from tests.postgres_server import GIVEN, PostgresServer
 from tests.test_app import ENGINE_EN, MUSIC_RU, SOMERVILLE_EN
@@ -378,6 +381,114 @@ def test_vectors_are_made_anew_in_the_database_and_the_old_ones_go(
         again.close()
     assert tables_of(url, f"lightrag_vdb_entity_{new}%") == {f"lightrag_vdb_entity_{new}_128d"}
     assert not tables_of(url, f"%{old}%")
+
+
+ENTITIES = "lightrag_vdb_entity"
+
+
+def asked_of(url: str, sql: str) -> list[tuple[object, ...]]:
+    async def read() -> list[tuple[object, ...]]:
+        connection = await connect(parse(url))
+        rows = await connection.fetch(sql)
+        await connection.close()
+        return [tuple(row) for row in rows]
+
+    with start_blocking_portal() as portal:
+        return portal.call(read)
+
+
+def indexes_of(url: str, table: str) -> list[tuple[object, ...]]:
+    return asked_of(
+        url,
+        "SELECT indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+        "JOIN pg_am ON pg_am.oid = relam "
+        f"WHERE indrelid = '{table}'::regclass AND amname = 'hnsw'",
+    )
+
+
+async def looked_after(
+    url: str, table: str, *, busy: bool = False, enough: int = 1, many: int = 1000, dimension: int
+) -> bool:
+    """Whether the index is there, or is not made though it is looked for three times."""
+    looks = iter(range(6))  # twice each time
+
+    def was_busy() -> bool:
+        if next(looks, None) is None:
+            scope.cancel()
+        return busy
+
+    with anyio.fail_after(30), anyio.CancelScope() as scope:
+        index = VectorIndex(parse(url), dimension)
+        await index.run([table], was_busy, enough, many, quiet_s=0.01, again_s=0.01)
+    return not scope.cancelled_caught
+
+
+def test_vectors_get_an_index_once_there_are_enough_and_nothing_is_read(
+    kept: Kept, opened: Opened, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    librarian = filled(opened(kept("home")))
+    space = librarian._library.manifest.workspace
+    (table,) = tables_of(url, f"{ENTITIES}_{space}%")
+    dimension = int(table.rpartition("_")[2].removesuffix("d"))
+    seen = partial(looked_after, url, table, dimension=dimension)
+    with start_blocking_portal() as portal:
+        assert indexes_of(url, table) == []  # LightRAG makes none
+        assert not portal.call(partial(seen, enough=1000))
+        assert not portal.call(partial(seen, busy=True))
+        assert indexes_of(url, table) == []
+        assert portal.call(partial(seen, busy=True, many=2))
+        assert indexes_of(url, table) == [(True,)]
+        assert portal.call(partial(seen, dimension=2001)), "pgvector has none for so many numbers"
+    assert "could not be made" not in caplog.text
+    assert "Babbage" in answered(librarian, "Who designed the Analytical Engine?")
+    librarian.delete("engine.txt")
+    until(
+        lambda: not any("engine.txt" in each.documents for each in librarian.graph().entities),
+        "the deletion",
+    )
+
+
+def test_an_index_that_is_given_up_is_made_anew(kept: Kept, opened: Opened, url: str) -> None:
+    librarian = filled(opened(kept("home")))
+    space = librarian._library.manifest.workspace
+    (table,) = tables_of(url, f"{ENTITIES}_{space}%")
+    librarian.close()
+
+    async def made() -> bool:
+        return await looked_after(url, table, dimension=512)
+
+    async def given_up() -> None:
+        """A transaction that writes the table keeps it from being ended."""
+        writer, looker = await connect(parse(url)), await connect(parse(url))
+        sql = "SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
+        async with writer.transaction():
+            await writer.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(made)
+                with anyio.fail_after(30):
+                    while not await looker.fetchval(sql):  # noqa: ASYNC110 - it is the server's
+                        await anyio.sleep(0.01)
+                    # Another process leaves the one that is being made alone.
+                    assert not await made()
+                    assert await looker.fetchval(sql) == 1
+                tasks.cancel_scope.cancel()
+            assert await looker.fetchval(sql) == 0  # the server has given it up, too
+        await writer.close()
+        await looker.close()
+
+    with start_blocking_portal() as portal:
+        portal.call(given_up)
+        assert indexes_of(url, table) == [(False,)]
+        assert portal.call(made)
+    assert indexes_of(url, table) == [(True,)]
+
+
+def test_an_index_waits_for_a_server_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    """It says so, and looks again."""
+    nowhere = "postgresql://me:x@127.0.0.1:1/none"
+    with start_blocking_portal() as portal:
+        assert not portal.call(partial(looked_after, nowhere, "some", dimension=64))
+    assert caplog.text.count("The index over the vectors could not be made") == 3
 
 
 def test_new_vectors_that_fail_leave_the_library_as_it_was(
