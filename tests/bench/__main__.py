@@ -6,6 +6,7 @@ import argparse
 import json
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -22,11 +23,16 @@ def main() -> int:
     rows = [_load("before")]
     broken: list[str] = []
     for name in MEASURES if given.what == "all" else [given.what]:
+        begun_s = time.monotonic()
         try:
-            rows += MEASURES[name](given.corpus)
+            found = MEASURES[name](given.corpus)
         except Exception:  # the others are measured all the same
             broken.append(name)
             traceback.print_exc()
+        else:
+            rows += found
+            took = f"{name}: {(time.monotonic() - begun_s) / 60:.1f} min"
+            print(took, table(found), sep="\n", file=sys.stderr, flush=True)
     rows.append(_load("after"))
     if given.json:
         report = {"rows": [row.as_json() for row in rows], "broken": broken}
