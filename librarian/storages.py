@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
 from librarian.evidence import graph_of
-from librarian.holdings import Holdings
+from librarian.holdings import Holdings, Row
 from librarian.knowledge import Graph
 from librarian.mending import Key, Value
 from librarian.vectors import Rows, entity_rows, relation_rows
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from lightrag import LightRAG
 
 Values = Mapping[Key, Value]
+AT_ONCE = 500  # entities or relations that are read before others have a turn
 
 
 class Storages:
@@ -188,16 +192,29 @@ class Storages:
 
 async def brought(rag: LightRAG, doc_id: str, version: str) -> Graph:
     """What of the graph LightRAG has noted of a document, as it is now."""
-    names = await rag.full_entities.get_by_id(doc_id) or {}
+    noted = await rag.full_entities.get_by_id(doc_id) or {}
     pairs = (await rag.full_relations.get_by_id(doc_id) or {}).get("relation_pairs", ())
     graph = rag.chunk_entity_relation_graph
-    nodes = await graph.get_nodes_batch(list(names.get("entity_names", ())))
-    edges = await graph.get_edges_batch([{"src": one, "tgt": other} for one, other in pairs])
-    return graph_of(
+    nodes = await _in_parts(graph.get_nodes_batch, list(noted.get("entity_names", ())))
+    ends = [{"src": one, "tgt": other} for one, other in pairs]
+    edges = await _in_parts(graph.get_edges_batch, ends)
+    return await to_thread.run_sync(
+        graph_of,
         [{**node, "id": name} for name, node in nodes.items()],
         [{**edge, "source": one, "target": other} for (one, other), edge in edges.items()],
         version,
     )
+
+
+async def _in_parts(
+    get: Callable[[list[Any]], Awaitable[dict[Any, Row]]], wanted: list[Any]
+) -> dict[Any, Row]:
+    """A book has thousands, which files give without ever letting go of the loop."""
+    found: dict[Any, Row] = {}
+    for start in range(0, len(wanted), AT_ONCE):
+        found |= await get(wanted[start : start + AT_ONCE])
+        await checkpoint()
+    return found
 
 
 def _chunks(row: Mapping[str, Any] | None) -> list[str] | None:
