@@ -25,7 +25,7 @@ AGAIN_S = 600.0  # after one that could not be made: a full disk, a server that 
 MOST = 2000  # numbers of a vector; pgvector has no index for longer ones
 # The last of 24,000 made up took 4.4 ms each with LightRAG's 16 and 64; with these it is 2.4 ms.
 LINKS, TRIED = 12, 40
-_MEMORY_MB = 1024  # for making one; beyond it pgvector goes on in the files, many times slower
+_MEMORY_MB = 1024  # for making one; beyond it pgvector goes on in its files: 4.7 times as slow
 
 _FOUND = """
 SELECT indexrelid::regclass::text AS name, indisvalid AS valid
@@ -40,42 +40,49 @@ SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE relid = $1::text:
 class VectorIndex:
     """Looks after the index of each table of vectors."""
 
-    def __init__(self, database: Database, dimension: int) -> None:
-        """`dimension` is how many numbers a vector has."""
-        self._database = database
-        self._dimension = dimension
-
-    async def run(
+    def __init__(
         self,
-        tables: Sequence[str],
-        busy: Callable[[], bool],
+        database: Database,
+        dimension: int,
+        *,
         enough: int = ENOUGH,
         many: int = MANY,
         quiet_s: float = QUIET_S,
         again_s: float = AGAIN_S,
     ) -> None:
+        """`dimension` is how many numbers a vector has.
+
+        A table of `enough` vectors gets its index when nothing has been busy for `quiet_s` seconds,
+        one of `many` at once; what failed is tried again after `again_s` seconds.
+        """
+        self._database = database
+        self._dimension = dimension
+        self._enough, self._many = enough, many
+        self._quiet_s, self._again_s = quiet_s, again_s
+
+    async def run(self, tables: Sequence[str], busy: Callable[[], bool]) -> None:
         """Makes the index of each table that has grown so far; ends when cancelled.
 
-        A table of `enough` vectors waits until nothing has been `busy` for `quiet_s` seconds, one
-        of `many` does not. Both are read and written meanwhile.
+        Tables are read and written meanwhile.
         """
         left = list(tables) if self._dimension <= MOST else []
         while left:
             quiet = not busy()
-            await anyio.sleep(quiet_s)
+            await anyio.sleep(self._quiet_s)
             try:
-                least = enough if quiet and not busy() else many
-                left = [table for table in left if not await self._done(table, least)]
+                left = await self._without(
+                    left, self._enough if quiet and not busy() else self._many
+                )
             except LibrarianError as exc:
                 log.warning("The index over the vectors could not be made: %s", exc)
-                await anyio.sleep(again_s)
+                await anyio.sleep(self._again_s)
 
-    async def _done(self, table: str, least: int) -> bool:
-        """Whether a table has its index, which is made now if it has `least` rows."""
+    async def _without(self, tables: Sequence[str], least: int) -> list[str]:
+        """The tables that have no index yet; those of `least` rows get theirs now."""
         connection = await connect(self._database)
         try:
             try:
-                return await self._looked_after(connection, table, least)
+                done = {each: await self._looked_after(connection, each, least) for each in tables}
             finally:
                 with anyio.CancelScope(shield=True):  # what is cancelled ends at the server, too
                     await connection.close(timeout=CONNECT_S)
@@ -84,8 +91,10 @@ class VectorIndex:
                 f"PostgreSQL at {self._database} says: {exc}. Questions compare all vectors until "
                 "it is there; it is tried again."
             ) from exc
+        return [table for table, is_done in done.items() if not is_done]
 
     async def _looked_after(self, connection: Any, table: str, least: int) -> bool:
+        """Whether a table has its index, which is made now if it has `least` rows."""
         found = await connection.fetch(_FOUND, table)
         if any(index["valid"] for index in found):
             return True

@@ -36,6 +36,7 @@ from librarian.models.protocol import Vectors
 from librarian.postgres import connect
 from librarian.reembed import re_embed
 from librarian.settings import Settings
+from librarian.tables import Tables
 from librarian.vector_index import VectorIndex
 from tests.conftest import Opened, until, until_processed, view_of
 from tests.postgres_server import GIVEN, PostgresServer
@@ -409,8 +410,8 @@ def indexes_of(url: str, table: str) -> list[tuple[object, ...]]:
 async def looked_after(
     url: str, table: str, *, busy: bool = False, enough: int = 1, many: int = 1000, dimension: int
 ) -> bool:
-    """Whether the index is there, or is not made though it is looked for three times."""
-    looks = iter(range(6))  # twice each time
+    """Whether the index is there, or is not made though it is looked for at least three times."""
+    looks = iter(range(6))  # at most two each time
 
     def was_busy() -> bool:
         if next(looks, None) is None:
@@ -418,8 +419,11 @@ async def looked_after(
         return busy
 
     with anyio.fail_after(30), anyio.CancelScope() as scope:
-        index = VectorIndex(parse(url), dimension)
-        await index.run([table], was_busy, enough, many, quiet_s=0.01, again_s=0.01)
+        database = parse(url)
+        index = VectorIndex(
+            database, dimension, enough=enough, many=many, quiet_s=0.01, again_s=0.01
+        )
+        await index.run([table], was_busy)
     return not scope.cancelled_caught
 
 
@@ -446,6 +450,26 @@ def test_vectors_get_an_index_once_there_are_enough_and_nothing_is_read(
         lambda: not any("engine.txt" in each.documents for each in librarian.graph().entities),
         "the deletion",
     )
+
+
+def test_all_tables_of_vectors_of_a_library_are_looked_after(
+    kept: Kept, opened: Opened, url: str
+) -> None:
+    librarian = filled(opened(kept("home")))
+    space = librarian._library.manifest.workspace
+    engine = librarian._portal.call(librarian._rooms.engine_ready)
+    tables = tables_of(url, f"lightrag_vdb_%_{space}_%")
+    assert len(tables) == 3
+
+    async def kept_up() -> None:
+        assert isinstance(engine.holdings, Tables)
+        index = VectorIndex(parse(url), 512, enough=1, quiet_s=0.01)
+        held = Tables(engine._rag, engine.holdings._waiting, index)
+        with anyio.fail_after(30):
+            await held.keep_files(lambda: False, engine.editing.still)
+
+    librarian._portal.call(kept_up)
+    assert {table: indexes_of(url, table) for table in tables} == dict.fromkeys(tables, [(True,)])
 
 
 def test_an_index_that_is_given_up_is_made_anew(kept: Kept, opened: Opened, url: str) -> None:

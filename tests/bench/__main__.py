@@ -31,8 +31,9 @@ def main() -> int:
             traceback.print_exc()
         else:
             rows += found
-            took = f"{name}: {(time.monotonic() - begun_s) / 60:.1f} min"
-            print(took, table(found), sep="\n", file=sys.stderr, flush=True)
+            if given.what == "all":
+                took = f"{name}: {(time.monotonic() - begun_s) / 60:.1f} min"
+                print(took, table(found), sep="\n", file=sys.stderr, flush=True)
     rows.append(_load("after"))
     if given.json:
         report = {"rows": [row.as_json() for row in rows], "broken": broken}
