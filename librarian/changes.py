@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from librarian.errors import LibraryError
 
 NAME = "changes.sqlite3"
+PAGE = 32 << 10  # bytes; a row with a vector is 7 KB, and of SQLite's own 4 KB would be in pieces
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     storage TEXT NOT NULL, key TEXT NOT NULL, value TEXT, vector BLOB,
@@ -52,6 +55,7 @@ class Changes:
         self._guard = threading.Lock()
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute(f"PRAGMA page_size = {PAGE}")  # of a new file
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
@@ -138,9 +142,7 @@ def forget(folder: Path, beginning: str) -> None:
 def _text(value: object) -> str | None:
     if value is None:
         return None
-    text = json.dumps(value, ensure_ascii=False)
     try:
-        text.encode()
-    except UnicodeEncodeError:  # half a letter, which only an escape can write
+        return orjson.dumps(value).decode()
+    except TypeError:  # half a letter, which only an escape can write, or a very large number
         return json.dumps(value)
-    return text

@@ -17,9 +17,9 @@ _SCRIPTS = dict.fromkeys(
     ("Belarusian", "Bulgarian", "Kazakh", "Russian", "Serbian", "Ukrainian"), "Cyrillic"
 ) | dict.fromkeys(("Chinese", "Japanese", "Korean"), "East Asian")
 _LETTERS = {
-    "Latin": re.compile("[A-Za-z\u00c0-\u024f]"),
-    "Cyrillic": re.compile("[\u0400-\u052f]"),
-    "East Asian": re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"),
+    "Latin": re.compile("[A-Za-z\u00c0-\u024f]+"),
+    "Cyrillic": re.compile("[\u0400-\u052f]+"),
+    "East Asian": re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+"),
 }
 _LEAST_LETTERS = 60
 _MANY_LETTERS = 400  # from here on the words of a text tell Latin languages apart
@@ -57,15 +57,20 @@ def foreign(text: str, language: str, source: str = "") -> str:
 
 def _script(text: str) -> tuple[str, float, int]:
     """The commonest script of a text, its share of the letters, and how many letters there are."""
-    counts = {name: len(letters.findall(text)) for name, letters in _LETTERS.items()}
+    counts = _letters(text)
     script = max(counts, key=lambda name: counts[name])
     total = sum(counts.values())
     return script, counts[script] / total if total else 0.0, total
 
 
 def _share(text: str, script: str) -> float:
-    counts = {name: len(letters.findall(text)) for name, letters in _LETTERS.items()}
+    counts = _letters(text)
     return counts[script] / (sum(counts.values()) or 1)
+
+
+def _letters(text: str) -> dict[str, int]:
+    """How many letters of each script a text has."""
+    return {name: sum(map(len, words.findall(text))) for name, words in _LETTERS.items()}
 
 
 def _sample(text: str) -> str:

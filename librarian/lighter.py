@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 TEXTS = 8192  # names come again with each relation and each chunk
 
 Merge = Callable[[Iterable[str] | None, Iterable[str] | None], list[str]]
+MergeAll = Callable[..., Awaitable[None]]
+Write = Callable[..., Awaitable[None]]
 Say = Callable[..., None]
 Name = tuple[str, str]
+Said = Mapping[Any, list[dict[str, Any]]]  # of entities by name, or of relations by both ends
 
 
 def lighten() -> None:
@@ -35,7 +39,7 @@ def lighten() -> None:
     name, and copied, and those of a name that a whole book has are long. What it cleans of a
     chunk's answer are mostly names that it has cleaned before. What it packs is hardly smaller.
     """
-    from lightrag import operate, utils
+    from lightrag import operate, pipeline, utils
     from lightrag.kg import json_kv_impl, nano_vector_db_impl
     from lightrag.kg.shared_storage import NamespaceLock, _KeyedLockContext
 
@@ -45,6 +49,8 @@ def lighten() -> None:
     NamespaceLock.__aenter__, NamespaceLock.__aexit__ = _enter, _leave
     utils.logger.info = terse(utils.logger.info)
     operate.merge_source_ids = merging(utils.merge_source_ids, utils.GRAPH_FIELD_SEP)
+    operate.safe_vdb_operation_with_exception = untimed(utils.safe_vdb_operation_with_exception)
+    pipeline.merge_nodes_and_edges = longest_first(operate.merge_nodes_and_edges)
     utils.normalize_extracted_info = lru_cache(TEXTS)(utils.normalize_extracted_info)
     json_kv_impl.copy = SimpleNamespace(deepcopy=plain_copy)
     nano_vector_db_impl.zlib = SimpleNamespace(compress=stored, decompress=zlib.decompress)
@@ -73,6 +79,40 @@ def merging(merge: Merge, separator: str) -> Merge:
     return merged
 
 
+def longest_first(merge: MergeAll) -> MergeAll:
+    """The same as `merge` of LightRAG, beginning with those of which most was said.
+
+    These the model is asked to sum up; the others are merged while it does.
+    """
+
+    @wraps(merge)
+    async def merged(chunk_results: Sequence[tuple[Said, Said]], *args: Any, **more: Any) -> None:
+        entities = _longest_first(
+            (each, said) for found, _ in chunk_results for each, said in found.items()
+        )
+        relations = _longest_first(
+            (tuple(sorted(each)), said)
+            for _, found in chunk_results
+            for each, said in found.items()
+        )
+        await merge([(entities, relations)], *args, **more)
+
+    return merged
+
+
+def untimed(write: Write) -> Write:
+    """The same as `write` of LightRAG, which gives each relation a task that may take so long.
+
+    What is written there is only noted, for when the document ends.
+    """
+
+    @wraps(write)
+    async def written(*args: Any, timeout_seconds: float | None = None, **more: Any) -> None:
+        await write(*args, **more)
+
+    return written
+
+
 def terse(say: Say) -> Say:
     """The same as `say` of a logger, without the lines that the logbook leaves out."""
 
@@ -98,6 +138,13 @@ def stored(data: bytes) -> bytes:
     Of 2,048 bytes of a model's vector 1,955 are left, for 53 millionths of a second.
     """
     return zlib.compress(data, 0)
+
+
+def _longest_first(found: Iterable[tuple[Any, list[dict[str, Any]]]]) -> Said:
+    said = defaultdict(list)
+    for each, some in found:
+        said[each].extend(some)
+    return dict(sorted(said.items(), key=lambda each: -len(each[1])))
 
 
 class _Shared:

@@ -263,15 +263,17 @@ class NotedVectors:
 
     def _put(self, rows: Sequence[Row], vectors: Matrix) -> None:
         self._make_room(len(self.rows) + len(rows))
-        for row, vector in zip(rows, vectors, strict=True):
+        places = []
+        for row in rows:
             name = row["__id__"]
             place = self._places.setdefault(name, len(self.rows))
-            self._room[place] = vector
+            places.append(place)
             if place == len(self.rows):
                 self.rows.append(row)
             else:
                 self.rows[place] = row
             self.touched[name] = None
+        self._room[places] = vectors
         self._show()
 
     def _make_room(self, rows: int) -> None:

@@ -140,7 +140,9 @@ class Progress:
     def _moved(self, **changes: Any) -> Progress:
         moved = replace(self, **changes)
         share = moved._reached()
-        return moved if share <= self.share else replace(moved, share=share)
+        if share > self.share:  # nobody else has seen it yet, and this is done for every entity
+            object.__setattr__(moved, "share", share)
+        return moved
 
     def _reached(self) -> float:
         """The share by what is done; what was extracted before is done in every phase."""

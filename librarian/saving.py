@@ -146,7 +146,8 @@ class Saving:
         noted: Noted
         if hasattr(storage, "_graph"):
             name = Path(storage._graphml_xml_file).name
-            storage._graph = noted = NotedGraph.of(storage._graph)
+            storage._graph = graph = noted = NotedGraph.of(storage._graph)
+            storage._get_graph = partial(_ready, graph)  # no other process writes the file
             storage.index_done_callback = self.commit
         elif hasattr(storage, "_client"):
             name = Path(storage._client_file_name).name
@@ -164,6 +165,10 @@ class Saving:
     async def _saved(self, on_committed: Callable[[], Awaitable[None]]) -> None:
         await self.commit()
         await on_committed()
+
+
+async def _ready(graph: NotedGraph) -> NotedGraph:
+    return graph
 
 
 def _pieces(noted: Noted) -> Iterator[bytes]:

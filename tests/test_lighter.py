@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import re
@@ -14,7 +15,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from lightrag import operate, utils
+from lightrag import operate, pipeline, utils
 from lightrag.kg import json_kv_impl, nano_vector_db_impl, shared_storage
 from lightrag.kg.shared_storage import (
     NamespaceLock,
@@ -24,7 +25,7 @@ from lightrag.kg.shared_storage import (
 )
 
 from librarian import lighter
-from librarian.lighter import lighten, merging, plain_copy, stored
+from librarian.lighter import lighten, longest_first, merging, plain_copy, stored, untimed
 
 IDS = st.lists(st.one_of(st.text(max_size=4), st.sampled_from(["a", "b<SEP>a", " a ", "<SEP>"])))
 
@@ -87,6 +88,66 @@ def test_lines_for_each_relation_are_not_even_made(caplog: pytest.LogCaptureFixt
     source = inspect.getsource(operate._merge_edges_then_upsert)
     assert 'f"Merged: `{src_id}`' in source
     assert 'f"LLMmrg: `{src_id}`' in source
+
+
+# --- merging ---------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_that_of_which_most_was_said_is_merged_first() -> None:
+    given_: list[object] = []
+
+    async def merge(chunk_results: list[object], rest: str, *, doc_id: str) -> None:
+        given_.extend(chunk_results)
+        assert (rest, doc_id) == ("rest", "doc-a")
+
+    def said(*descriptions: str) -> list[dict[str, str]]:
+        return [{"description": each} for each in descriptions]
+
+    first = {"Anna": said("a", "b"), "Port": said("c")}, {("Port", "Anna"): said("d")}
+    second = (
+        {"Lisbon": said("e"), "Port": said("f", "g")},
+        {("Anna", "Port"): said("h"), ("Anna", "Lisbon"): said("i")},
+    )
+    await longest_first(merge)(chunk_results=[first, second], rest="rest", doc_id="doc-a")
+    ((entities, relations),) = given_  # type: ignore[misc]
+    assert list(entities.items()) == [
+        ("Port", said("c", "f", "g")),
+        ("Anna", said("a", "b")),
+        ("Lisbon", said("e")),
+    ]
+    assert list(relations.items()) == [
+        (("Anna", "Port"), said("d", "h")),
+        (("Anna", "Lisbon"), said("i")),
+    ]
+    assert first[0] == {"Anna": said("a", "b"), "Port": said("c")}  # as it was
+
+
+def test_lightrag_merges_what_it_is_given_in_that_order() -> None:
+    lighten()
+    assert inspect.unwrap(pipeline.merge_nodes_and_edges) is operate.merge_nodes_and_edges
+    source = inspect.getsource(operate.merge_nodes_and_edges)
+    assert "in enumerate(all_nodes.items(), start=1)" in source
+    assert "in enumerate(all_edges.items(), start=1)" in source
+    assert "tuple(sorted(edge_key))" in source
+
+
+@pytest.mark.anyio
+async def test_a_row_is_noted_without_a_task_of_its_own_and_tried_again() -> None:
+    lighten()
+    write = operate.safe_vdb_operation_with_exception
+    assert inspect.unwrap(write) is utils.safe_vdb_operation_with_exception
+    tasks, here = [], asyncio.current_task()
+
+    async def note() -> None:
+        tasks.append(asyncio.current_task())
+        if len(tasks) == 1:
+            raise OSError("not yet")
+
+    await untimed(utils.safe_vdb_operation_with_exception)(
+        note, "upsert", retry_delay=0, timeout_seconds=60.0
+    )
+    assert tasks == [here, here]
 
 
 # --- what is copied and packed ---------------------------------------------------------------
