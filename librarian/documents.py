@@ -120,11 +120,11 @@ def clean_name(name: str) -> str:
     file system and no LightRAG storage takes for a path. Raises nothing; may give `document`.
     """
     text = unicodedata.normalize("NFC", _UNSAFE.sub(" ", name.replace("\\", "/")))
+    text = text.replace("<SEP>", " ")  # by which LightRAG joins names
     parts = [part.strip() for part in text.split("/")]
     kept = [part for part in parts if part.strip(". ") and not part.endswith(":")]
     joined = " ".join("∕".join(kept).split())
-    # LightRAG reads [hints] in file names and joins names with <SEP>.
-    joined = joined.replace("[", "(").replace("]", ")").replace("<SEP>", " ")
+    joined = joined.replace("[", "(").replace("]", ")")  # LightRAG reads [hints] in file names
     if len(joined) > NAME_LENGTH:
         suffix = suffix_of(joined)
         joined = joined[: NAME_LENGTH - len(suffix) - 1].rstrip() + "…" + suffix

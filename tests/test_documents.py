@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from librarian import documents
@@ -200,6 +200,8 @@ def test_a_name_of_three_hundred_characters_keeps_its_ending() -> None:
 
 
 @given(st.text(st.characters(), max_size=400))
+@example("a <SEP> b")
+@example("<SEP>/a/<SEP>")
 def test_no_name_is_a_path_or_holds_a_control_character(name: str) -> None:
     clean = clean_name(name)
     assert 0 < len(clean) <= NAME_LENGTH
