@@ -49,6 +49,7 @@ class FileSize:
     bytes: int
     modified_at: float
     table: bool = False  #: it is a table of PostgreSQL, in which others may have a part
+    indexed_now: bool = False  #: the index over its vectors is being made
 
 
 class Library:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from librarian.errors import LibrarianError
@@ -152,7 +153,11 @@ class Tables:
                 self._sizes[row["name"]] = FileSize(
                     name=row["name"], bytes=row["bytes"], modified_at=time.time(), table=True
                 )
-        return tuple(sorted(self._sizes.values(), key=lambda each: -each.bytes))
+        found = (
+            replace(each, indexed_now=each.name == self._index.making)
+            for each in self._sizes.values()
+        )
+        return tuple(sorted(found, key=lambda each: -each.bytes))
 
     async def adopt(self, workspace: str) -> None:
         """Copies all rows of another workspace but its vectors, inside the server."""

@@ -59,6 +59,7 @@ class VectorIndex:
         self._dimension = dimension
         self._enough, self._many = enough, many
         self._quiet_s, self._again_s = quiet_s, again_s
+        self.making = ""  #: the table of which the index is being made
 
     async def run(self, tables: Sequence[str], busy: Callable[[], bool]) -> None:
         """Makes the index of each table that has grown so far; ends when cancelled.
@@ -110,9 +111,13 @@ class VectorIndex:
         await connection.execute(f"SET maintenance_work_mem = '{memory}MB'")
         # Several processes would share memory by /dev/shm, of which a container has 64 MB.
         await connection.execute("SET max_parallel_maintenance_workers = 0")
-        await connection.execute(
-            f"CREATE INDEX CONCURRENTLY ON {table} USING hnsw "
-            f"(content_vector vector_cosine_ops) WITH (m = {LINKS}, ef_construction = {TRIED})"
-        )
+        self.making = table
+        try:
+            await connection.execute(
+                f"CREATE INDEX CONCURRENTLY ON {table} USING hnsw "
+                f"(content_vector vector_cosine_ops) WITH (m = {LINKS}, ef_construction = {TRIED})"
+            )
+        finally:
+            self.making = ""
         log.info("The %d vectors of %s have their index.", rows, table)
         return True

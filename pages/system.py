@@ -174,6 +174,12 @@ if tables := [each for each in librarian.snapshot().files if each.table]:
         hide_index=True,
         key="tables",
     )
+    if now := [each.name for each in tables if each.indexed_now]:
+        st.info(
+            f"The index over the vectors of `{now[0]}` is being made. Books are read and questions "
+            "answered meanwhile, a little slower.",
+            icon=":material/manufacturing:",
+        )
     st.caption(
         f"In {ui.plain(str(settings.database))}, with their indexes. Only the vectors' are this "
         "library's alone; the others hold all libraries of the database."

@@ -472,6 +472,35 @@ def test_all_tables_of_vectors_of_a_library_are_looked_after(
     assert {table: indexes_of(url, table) for table in tables} == dict.fromkeys(tables, [(True,)])
 
 
+def test_a_table_says_that_its_index_is_being_made(kept: Kept, opened: Opened, url: str) -> None:
+    librarian = filled(opened(kept("home")))
+    space = librarian._library.manifest.workspace
+    engine = librarian._portal.call(librarian._rooms.engine_ready)
+    (table,) = tables_of(url, f"{ENTITIES}_{space}%")
+
+    async def seen() -> list[list[str]]:
+        assert isinstance(engine.holdings, Tables)
+        index = VectorIndex(parse(url), 512, enough=1, quiet_s=0.01)
+        held = Tables(engine._rag, engine.holdings._waiting, index)
+
+        async def now() -> list[str]:
+            return [each.name for each in await held.sizes() if each.indexed_now]
+
+        writer, found = await connect(parse(url)), [await now()]
+        with anyio.fail_after(30):
+            async with writer.transaction(), anyio.create_task_group() as tasks:
+                await writer.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+                tasks.start_soon(index.run, [table], lambda: False)
+                while not index.making:  # noqa: ASYNC110 - it waits for the writer
+                    await anyio.sleep(0.01)
+                found.append(await now())
+                tasks.cancel_scope.cancel()
+        await writer.close()
+        return [*found, await now()]
+
+    assert librarian._portal.call(seen) == [[], [table], []]
+
+
 def test_an_index_that_is_given_up_is_made_anew(kept: Kept, opened: Opened, url: str) -> None:
     librarian = filled(opened(kept("home")))
     space = librarian._library.manifest.workspace
