@@ -14,7 +14,7 @@ from librarian.desk import Desk
 from librarian.documents import Document, Status
 from librarian.embeddings import Embeddings
 from librarian.errors import EngineError
-from librarian.evidence import Indexed, Retrieval, graph_of, passages_of
+from librarian.evidence import Gathering, Indexed, Retrieval, passages_of
 from librarian.holdings import Holdings
 from librarian.knowledge import Graph
 from librarian.lexicon import Lexicon
@@ -218,11 +218,13 @@ class Engine:
 
     async def graph(self) -> Graph:
         """The whole graph as it is now."""
-        version = self.version
+        version, gathering = self.version, Gathering()
         with translated():
-            nodes = await self._rag.chunk_entity_relation_graph.get_all_nodes()
-            edges = await self._rag.chunk_entity_relation_graph.get_all_edges()
-        return await to_thread.run_sync(graph_of, nodes, edges, version)
+            async for nodes in self.holdings.nodes():
+                await to_thread.run_sync(gathering.nodes, nodes)
+            async for edges in self.holdings.edges():
+                await to_thread.run_sync(gathering.edges, edges)
+        return await to_thread.run_sync(gathering.graph, version)
 
     async def vector_rows(self) -> VectorRows:
         """Everything that has a vector, read from the chunks and the graph."""

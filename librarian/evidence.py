@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from librarian.documents import Status
 from librarian.knowledge import Entity, Graph, Relation
 from librarian.models.protocol import Message
 
+Row = Mapping[str, Any]
 SEPARATOR = "<SEP>"  # LightRAG's, inside the fields of nodes and edges
 
 
@@ -62,35 +64,76 @@ def passages_of(chunks: list[dict[str, Any]]) -> list[Passage]:
     return found
 
 
-def graph_of(nodes: list[dict[str, Any]], edges: list[dict[str, Any]], version: str) -> Graph:
+class Gathering:
+    """A graph that is put together out of parts. Any thread may add one, one at a time.
+
+    What many have in common is there once: of 200,000 entities and 400,000 relations that is half.
+    """
+
+    def __init__(self) -> None:
+        self._entities: list[Entity] = []
+        self._relations: list[Relation] = []
+        self._names: dict[str, str] = {}
+        self._words: dict[str, str] = {}
+        self._lists: dict[str, tuple[str, ...]] = {}
+
+    def nodes(self, rows: Iterable[Row]) -> None:
+        """Adds nodes of LightRAG, each with its `id`."""
+        for row in rows:
+            name = str(row["id"])
+            self._names[name] = name
+            self._entities.append(
+                Entity(
+                    name=name,
+                    type=self._word(row.get("entity_type", "")),
+                    description=str(row.get("description", "")).replace(SEPARATOR, "\n"),
+                    documents=self._split(row.get("file_path")),
+                    chunks=self._split(row.get("source_id")),
+                )
+            )
+
+    def edges(self, rows: Iterable[Row]) -> None:
+        """Adds edges of LightRAG, each with `source` and `target`, between nodes that are there."""
+        for row in rows:
+            source, target = self._names.get(row["source"]), self._names.get(row["target"])
+            if source is None or target is None:
+                continue
+            self._relations.append(
+                Relation(
+                    source=source,
+                    target=target,
+                    description=str(row.get("description", "")).replace(SEPARATOR, "\n"),
+                    keywords=self._word(row.get("keywords", "")),
+                    weight=float(row.get("weight", 1.0)),
+                    documents=self._split(row.get("file_path")),
+                    chunks=self._split(row.get("source_id")),
+                )
+            )
+
+    def graph(self, version: str) -> Graph:
+        """All that was added."""
+        said = f"{version}|{len(self._entities)}|{len(self._relations)}"
+        return Graph(
+            entities=tuple(self._entities),
+            relations=tuple(self._relations),
+            version=hashlib.sha1(said.encode()).hexdigest()[:16],
+        )
+
+    def _word(self, value: object) -> str:
+        word = str(value)
+        return self._words.setdefault(word, word)
+
+    def _split(self, value: object) -> tuple[str, ...]:
+        text = str(value or "")
+        if text not in self._lists:
+            parts = (self._word(part) for part in text.split(SEPARATOR) if part)
+            self._lists[text] = tuple(parts)
+        return self._lists[text]
+
+
+def graph_of(nodes: Iterable[Row], edges: Iterable[Row], version: str) -> Graph:
     """The graph of LightRAG's nodes and edges."""
-    entities = tuple(
-        Entity(
-            name=str(node["id"]),
-            type=str(node.get("entity_type", "")),
-            description=str(node.get("description", "")).replace(SEPARATOR, "\n"),
-            documents=_split(node.get("file_path")),
-            chunks=_split(node.get("source_id")),
-        )
-        for node in nodes
-    )
-    known = {entity.name for entity in entities}
-    relations = tuple(
-        Relation(
-            source=str(edge["source"]),
-            target=str(edge["target"]),
-            description=str(edge.get("description", "")).replace(SEPARATOR, "\n"),
-            keywords=str(edge.get("keywords", "")),
-            weight=float(edge.get("weight", 1.0)),
-            documents=_split(edge.get("file_path")),
-            chunks=_split(edge.get("source_id")),
-        )
-        for edge in edges
-        if edge["source"] in known and edge["target"] in known
-    )
-    digest = hashlib.sha1(f"{version}|{len(entities)}|{len(relations)}".encode()).hexdigest()[:16]
-    return Graph(entities=entities, relations=relations, version=digest)
-
-
-def _split(value: object) -> tuple[str, ...]:
-    return tuple(part for part in str(value or "").split(SEPARATOR) if part)
+    gathering = Gathering()
+    gathering.nodes(nodes)
+    gathering.edges(edges)
+    return gathering.graph(version)

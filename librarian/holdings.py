@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from anyio import to_thread
+from anyio.lowlevel import checkpoint
 
 from librarian.errors import DatabaseUnavailable, LibrarianError, WrongStorage
 from librarian.evidence import SEPARATOR
@@ -17,6 +18,7 @@ from librarian.vectors import Rows
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Vectored = tuple[Row, Any]  #: a row, and its vector
 
@@ -31,6 +33,7 @@ KEYED = (
     "llm_response_cache",
     "doc_status",
 )
+AT_ONCE = 2000  # nodes of the graph that are read before others have a turn
 VECTORS = ("chunks_vdb", "entities_vdb", "relationships_vdb")
 
 
@@ -80,6 +83,14 @@ class Holdings(Protocol):
         self, storage: Any, embedding: Any, most: int, documents: Collection[str]
     ) -> list[Row]:
         """The nearest rows of a vector storage that chosen documents have a part in."""
+        ...
+
+    def nodes(self) -> AsyncIterator[list[Row]]:
+        """All nodes of the graph with their `id`, a part at a time."""
+        ...
+
+    def edges(self) -> AsyncIterator[list[Row]]:
+        """All edges of the graph with their `source` and `target`, a part at a time."""
         ...
 
     async def ids(self, storage: Any) -> list[str]:
@@ -197,6 +208,26 @@ class Files:
             for id_, (row, vector) in found.items()
         }
 
+    async def nodes(self) -> AsyncIterator[list[Row]]:
+        """All nodes of the graph, as each is when its part is read."""
+        found = self._rag.chunk_entity_relation_graph._graph._node
+        for names in in_parts(list(found)):
+            yield [{**found[name], "id": name} for name in names if name in found]
+            await checkpoint()
+
+    async def edges(self) -> AsyncIterator[list[Row]]:
+        """All edges of the graph, each from the node that came first."""
+        found, seen = self._rag.chunk_entity_relation_graph._graph._adj, set[str]()
+        for names in in_parts(list(found)):
+            rows = []
+            for name in names:
+                for other, row in found.get(name, {}).items():
+                    if other not in seen:
+                        rows.append({**row, "source": name, "target": other})
+                seen.add(name)
+            yield rows
+            await checkpoint()
+
     async def sizes(self) -> tuple[FileSize, ...]:
         """There are no tables."""
         return ()
@@ -206,6 +237,12 @@ class Files:
 
     async def drop(self, workspace: str) -> None:
         """Files are deleted as files."""
+
+
+def in_parts(names: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at a time that the loop is let go of in between."""
+    for start in range(0, len(names), AT_ONCE):
+        yield names[start : start + AT_ONCE]
 
 
 #: Of each storage of vectors, what LightRAG keeps beside a vector.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from librarian.errors import LibrarianError
 from librarian.evidence import SEPARATOR
-from librarian.holdings import KEYED, SAID, VECTORS, Row, Vectored
+from librarian.holdings import AT_ONCE, KEYED, SAID, VECTORS, Row, Vectored
 from librarian.library import FileSize
 from librarian.postgres import Waiting, let_go
 from librarian.saving import Still
@@ -117,6 +119,43 @@ class Tables:
             1 - storage.cosine_better_than_threshold,
             most,
         )
+
+    async def nodes(self) -> AsyncIterator[list[Row]]:
+        """All nodes of the graph, sorted as the server sorts names."""
+        async for rows in self._parts(GRAPH[0], ("id",)):
+            yield [{**orjson.loads(row["properties"]), "id": row["id"]} for row in rows]
+
+    async def edges(self) -> AsyncIterator[list[Row]]:
+        """All edges of the graph, sorted like the nodes."""
+        async for rows in self._parts(GRAPH[1], ("src_id", "tgt_id")):
+            yield [
+                {
+                    **orjson.loads(row["properties"]),
+                    "source": row["src_id"],
+                    "target": row["tgt_id"],
+                }
+                for row in rows
+            ]
+
+    async def _parts(self, table: str, key: tuple[str, ...]) -> AsyncIterator[list[Row]]:
+        """The rows of a table of the graph, each part from where the one before ended."""
+        graph = self._rag.chunk_entity_relation_graph
+        columns = ", ".join(key)
+        after = ", ".join(f"${number}" for number, _ in enumerate(key, start=4))
+        last: tuple[str, ...] = ("",) * len(key)  # no name is empty
+        while True:
+            rows = await self._query(
+                f"SELECT {columns}, properties::text FROM {table} WHERE workspace = $1 "
+                f"AND namespace = $2 AND ({columns}) > ({after}) ORDER BY {columns} LIMIT $3",
+                graph.namespace,
+                AT_ONCE,
+                *last,
+            )
+            if rows:
+                yield rows
+            if len(rows) < AT_ONCE:
+                return
+            last = tuple(rows[-1][each] for each in key)
 
     async def ids(self, storage: Any) -> list[str]:
         """The ids of all rows of a storage, sorted."""
