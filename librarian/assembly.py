@@ -192,6 +192,7 @@ def _build(
     # What a question is answered from; most of it is for passages. The offline model has no limit.
     evidence = OFFLINE_EVIDENCE if calls.model.card.backend == "offline" else room - 1500
     at_once = (settings.llm_max_async + 1) * len(settings.ollama_hosts)
+    in_hand = max(MERGED_AT_ONCE, at_once * DOCUMENTS_AT_ONCE)
     extract, ask = _closures(desk)
 
     async def embed(texts: list[str], context: str = "", **_: object) -> Any:
@@ -220,8 +221,12 @@ def _build(
             chunking_func=chunk,
             llm_model_func=extract,
             llm_model_name=calls.model.card.llm,
-            llm_model_max_async=max(MERGED_AT_ONCE, at_once * DOCUMENTS_AT_ONCE),
+            llm_model_max_async=in_hand,
             role_llm_configs={
+                # All that LightRAG would ask at once, chunks and twice as many merges of each
+                # document, so that nothing waits in its own queue, where the chunks of the next
+                # document would hold up the merge of this one.
+                "extract": {"max_async": 3 * in_hand * DOCUMENTS_AT_ONCE},
                 "keyword": {"func": ask, "max_async": 4},
                 "query": {"func": ask, "max_async": 4},
             },

@@ -21,9 +21,12 @@ from librarian.logbook import CHATTER
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
+AT_ONCE = 8  # entities or relations merged before the loop looks at anything else: 3 ms
+FIRST = 40  # of the 64 that LightRAG merges at a time; the rest of them go on meanwhile
 TEXTS = 8192  # names come again with each relation and each chunk
 
 Merge = Callable[[Iterable[str] | None, Iterable[str] | None], list[str]]
+MergeOne = Callable[..., Awaitable[Any]]
 MergeAll = Callable[..., Awaitable[None]]
 Write = Callable[..., Awaitable[None]]
 Say = Callable[..., None]
@@ -50,7 +53,10 @@ def lighten() -> None:
     utils.logger.info = terse(utils.logger.info)
     operate.merge_source_ids = merging(utils.merge_source_ids, utils.GRAPH_FIELD_SEP)
     operate.safe_vdb_operation_with_exception = untimed(utils.safe_vdb_operation_with_exception)
-    pipeline.merge_nodes_and_edges = longest_first(operate.merge_nodes_and_edges)
+    turns = Turns()
+    operate._merge_nodes_then_upsert = in_turn(operate._merge_nodes_then_upsert, turns)
+    operate._merge_edges_then_upsert = in_turn(operate._merge_edges_then_upsert, turns)
+    pipeline.merge_nodes_and_edges = asked_first(operate.merge_nodes_and_edges)
     utils.normalize_extracted_info = lru_cache(TEXTS)(utils.normalize_extracted_info)
     json_kv_impl.copy = SimpleNamespace(deepcopy=plain_copy)
     nano_vector_db_impl.zlib = SimpleNamespace(compress=stored, decompress=zlib.decompress)
@@ -79,23 +85,75 @@ def merging(merge: Merge, separator: str) -> Merge:
     return merged
 
 
-def longest_first(merge: MergeAll) -> MergeAll:
-    """The same as `merge` of LightRAG, beginning with those of which most was said.
+def asked_first(merge: MergeAll) -> MergeAll:
+    """The same as `merge` of LightRAG, beginning with what the model is asked to sum up.
 
-    These the model is asked to sum up; the others are merged while it does.
+    The others are merged while it is at that. LightRAG has so many in hand at a time, and goes by
+    the order in which they were found: few would be asked about at once, and some at the very end.
     """
 
     @wraps(merge)
-    async def merged(chunk_results: Sequence[tuple[Said, Said]], *args: Any, **more: Any) -> None:
-        entities = _longest_first(
-            (each, said) for found, _ in chunk_results for each, said in found.items()
-        )
-        relations = _longest_first(
-            (tuple(sorted(each)), said)
+    async def merged(
+        chunk_results: Sequence[tuple[Said, Said]],
+        *args: Any,
+        global_config: Mapping[str, Any],
+        **more: Any,
+    ) -> None:
+        least = int(global_config["force_llm_summary_on_merge"])
+        entities = _together(each for found, _ in chunk_results for each in found.items())
+        relations = _together(
+            (tuple(sorted(ends)), said)
             for _, found in chunk_results
-            for each, said in found.items()
+            for ends, said in found.items()
         )
-        await merge([(entities, relations)], *args, **more)
+        ordered = [(in_turns(entities, least), in_turns(relations, least))]
+        await merge(ordered, *args, global_config=global_config, **more)
+
+    return merged
+
+
+def in_turns(found: Said, least: int) -> Said:
+    """First those with `least` descriptions or more, most first; from the `FIRST` of them on, the
+    others are spread between them."""
+    sizes = {each: len({one["description"] for one in said}) for each, said in found.items()}
+    many = sorted((each for each in found if sizes[each] >= least), key=lambda each: -sizes[each])
+    few = [each for each in found if sizes[each] < least]
+    order, late = many[:FIRST], many[FIRST:]
+    share = -(-len(few) // (len(late) + 1))
+    for number, each in enumerate(late):
+        order += [*few[number * share : (number + 1) * share], each]
+    order += few[len(late) * share :]
+    return {each: found[each] for each in order}
+
+
+class Turns:
+    """Lets only so many begin in each round of the loop, so that others wait for no more."""
+
+    def __init__(self, most: int = AT_ONCE) -> None:
+        self._most = self._left = most
+
+    async def wait(self) -> None:
+        """Returns when there is a turn."""
+        while not self._left:  # noqa: ASYNC110 - the next round of the loop is what is waited for
+            await asyncio.sleep(0)
+        if self._left == self._most:
+            asyncio.get_running_loop().call_soon(self._renew)
+        self._left -= 1
+
+    def _renew(self) -> None:
+        self._left = self._most
+
+
+def in_turn(merge: MergeOne, turns: Turns) -> MergeOne:
+    """The same as `merge` of LightRAG, of which 64 would run in one go, for 20 ms.
+
+    An answer of the model takes ten rounds of the loop until the next question is on its way.
+    """
+
+    @wraps(merge)
+    async def merged(*args: Any, **more: Any) -> Any:
+        await turns.wait()
+        return await merge(*args, **more)
 
     return merged
 
@@ -140,11 +198,11 @@ def stored(data: bytes) -> bytes:
     return zlib.compress(data, 0)
 
 
-def _longest_first(found: Iterable[tuple[Any, list[dict[str, Any]]]]) -> Said:
+def _together(found: Iterable[tuple[Any, list[dict[str, Any]]]]) -> Said:
     said = defaultdict(list)
     for each, some in found:
         said[each].extend(some)
-    return dict(sorted(said.items(), key=lambda each: -len(each[1])))
+    return said
 
 
 class _Shared:

@@ -139,6 +139,7 @@ def _read_by_us(opened: App, paths: Sequence[Path]) -> None:
 
     def ended() -> bool:
         documents = opened.status()["documents"]
+        time.sleep(LOOK_S)  # as often as the other is asked
         return wanted <= {each["id"] for each in documents if each["status"] in ENDED}
 
     until(ended, "the texts to be read", opened.process, opened.log, READ_S)
