@@ -27,6 +27,7 @@ from tests.bench.kills import kills
 from tests.bench.outage import outage
 from tests.bench.peer import peer
 from tests.bench.pictures import pictures
+from tests.bench.pipeline import pipeline
 from tests.bench.processes import (
     ENDED,
     LATENCY_S,
@@ -141,6 +142,7 @@ MEASURES: dict[str, Callable[[Path | None], list[Row]]] = {
     "admission": admission,
     "asking": asking,
     "peer": peer,
+    "pipeline": pipeline,
     "growth": growth,
     "haul": haul,
     "scale": scale,
