@@ -21,7 +21,7 @@ from librarian.logbook import CHATTER
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
-AT_ONCE = 8  # entities or relations merged before the loop looks at anything else: 3 ms
+AT_ONCE = 8  # entities or relations merged before the loop looks at anything else
 FIRST = 40  # of the 64 that LightRAG merges at a time; the rest of them go on meanwhile
 TEXTS = 8192  # names come again with each relation and each chunk
 
@@ -145,9 +145,9 @@ class Turns:
 
 
 def in_turn(merge: MergeOne, turns: Turns) -> MergeOne:
-    """The same as `merge` of LightRAG, of which 64 would run in one go, for 20 ms.
+    """The same as `merge` of LightRAG, of which 64 would run in one go.
 
-    An answer of the model takes ten rounds of the loop until the next question is on its way.
+    An answer of the model takes several rounds of the loop until the next question is on its way.
     """
 
     @wraps(merge)
