@@ -43,6 +43,7 @@ NEVER_S = 30 * 24 * 3600  # LightRAG kills calls that are still alive; ours are 
 # LightRAG merges twice as many entities at a time, so that those without a call fill the time of
 # those with one. How many calls really run at once is decided in `calls`.
 MERGED_AT_ONCE = 32
+SHUT = "Queue is shutting down"  # what LightRAG says of a call that comes after that
 # LightRAG allows 100 records a chunk; on an 8B model that is minutes, and longer than its context.
 RECORDS = 50
 ENTITIES = 25
@@ -160,8 +161,10 @@ async def _shut(rag: LightRAG, calls: Calls, holdings: Holdings) -> None:
 
 
 def _without_paused(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """LightRAG takes only the first error of a document's chunks; a pause ends all of them."""
-    if not isinstance(context.get("exception"), DocumentPaused):
+    """LightRAG takes only the first error of a document's chunks; a pause ends all of them, and so
+    does closing: what had not been asked yet finds its queue shut."""
+    error = context.get("exception")
+    if not (isinstance(error, DocumentPaused) or str(error).endswith(SHUT)):
         loop.default_exception_handler(context)
 
 

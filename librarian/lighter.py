@@ -16,6 +16,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import orjson
+
 from librarian.logbook import CHATTER
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ TEXTS = 8192  # names come again with each relation and each chunk
 Merge = Callable[[Iterable[str] | None, Iterable[str] | None], list[str]]
 MergeOne = Callable[..., Awaitable[Any]]
 MergeAll = Callable[..., Awaitable[None]]
+Repair = Callable[..., Any]
 Write = Callable[..., Awaitable[None]]
 Say = Callable[..., None]
 Name = tuple[str, str]
@@ -43,7 +46,7 @@ def lighten() -> None:
     chunk's answer are mostly names that it has cleaned before. What it packs is hardly smaller.
     """
     from lightrag import operate, pipeline, utils
-    from lightrag.kg import json_kv_impl, nano_vector_db_impl
+    from lightrag.kg import json_doc_status_impl, json_kv_impl, nano_vector_db_impl
     from lightrag.kg.shared_storage import NamespaceLock, _KeyedLockContext
 
     if _KeyedLockContext.__aenter__ is _enter_keyed:
@@ -58,7 +61,11 @@ def lighten() -> None:
     operate._merge_edges_then_upsert = in_turn(operate._merge_edges_then_upsert, turns)
     pipeline.merge_nodes_and_edges = asked_first(operate.merge_nodes_and_edges)
     utils.normalize_extracted_info = lru_cache(TEXTS)(utils.normalize_extracted_info)
-    json_kv_impl.copy = SimpleNamespace(deepcopy=plain_copy)
+    operate.sanitize_text_for_encoding = lru_cache(TEXTS)(utils.sanitize_text_for_encoding)
+    operate.repair_vlm_json_escape_damage_nested = where_needed(
+        utils.repair_vlm_json_escape_damage_nested
+    )
+    json_kv_impl.copy = json_doc_status_impl.copy = SimpleNamespace(deepcopy=plain_copy)
     nano_vector_db_impl.zlib = SimpleNamespace(compress=stored, decompress=zlib.decompress)
 
 
@@ -179,6 +186,24 @@ def terse(say: Say) -> Say:
             say(message, *args, stacklevel=stacklevel + 1, **more)
 
     return said
+
+
+def where_needed(repair: Repair) -> Repair:
+    """The same as `repair` of LightRAG, which looks at each text of an answer three times.
+
+    What it mends begins with a control character, and all of these JSON writes with a backslash.
+    """
+
+    @wraps(repair)
+    def repaired(value: Any, *, context: str = "") -> Any:
+        try:
+            if b"\\" not in orjson.dumps(value):
+                return value
+        except TypeError:  # half a letter, or a very large number
+            pass
+        return repair(value, context=context)
+
+    return repaired
 
 
 def plain_copy(value: Any) -> Any:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lightrag import operate, pipeline, utils
-from lightrag.kg import json_kv_impl, nano_vector_db_impl, shared_storage
+from lightrag.kg import json_doc_status_impl, json_kv_impl, nano_vector_db_impl, shared_storage
 from lightrag.kg.shared_storage import (
     NamespaceLock,
     _KeyedLockContext,
@@ -37,6 +37,7 @@ from librarian.lighter import (
     plain_copy,
     stored,
     untimed,
+    where_needed,
 )
 
 IDS = st.lists(st.one_of(st.text(max_size=4), st.sampled_from(["a", "b<SEP>a", " a ", "<SEP>"])))
@@ -238,11 +239,41 @@ def mutable(value: object) -> set[int]:
     return set()
 
 
+LATEX = st.recursive(
+    st.integers() | st.text('\b\f\t\n\r\\"abeforu \ud800', max_size=9) | st.just("\theta \frac"),
+    lambda some: st.lists(some, max_size=4) | st.dictionaries(st.text(max_size=3), some),
+    max_leaves=12,
+)
+
+
+@given(LATEX)
+@example({"entities": [{"name": "\frac", "description": "\beta"}]})
+def test_an_answer_is_mended_as_lightrag_mends_it(value: object) -> None:
+    mend = utils.repair_vlm_json_escape_damage_nested
+    assert where_needed(mend)(value, context="chunk") == mend(value, context="chunk")
+
+
+def test_answers_are_mended_and_descriptions_cleaned_by_these() -> None:
+    lighten()
+    mend = operate.repair_vlm_json_escape_damage_nested
+    assert inspect.unwrap(mend) is utils.repair_vlm_json_escape_damage_nested
+    assert "parsed = repair_vlm_json_escape_damage_nested(parsed" in inspect.getsource(operate)
+    clean = operate.sanitize_text_for_encoding
+    assert inspect.unwrap(clean) is utils.sanitize_text_for_encoding
+    before = clean.cache_info().hits
+    assert [clean("a&amp;b\x00") for _ in range(2)] == ["a&b", "a&b"]
+    assert clean.cache_info().hits == before + 1
+    assert "sanitized = sanitize_text_for_encoding(desc)" in inspect.getsource(operate)
+
+
 def test_rows_are_copied_and_vectors_are_packed_by_these() -> None:
     lighten()
     assert json_kv_impl.copy.deepcopy is plain_copy
     assert inspect.getsource(json_kv_impl).count("copy.") == 2
     assert inspect.getsource(json_kv_impl).count("copy.deepcopy(") == 2
+    assert json_doc_status_impl.copy.deepcopy is plain_copy
+    source = inspect.getsource(json_doc_status_impl)
+    assert source.count(" copy.") == source.count(" copy.deepcopy(") == 6
     source = inspect.getsource(nano_vector_db_impl)
     used = set(re.findall(r"zlib\.(\w+)", source))
     assert used == {"compress", "decompress"}

@@ -140,7 +140,7 @@ def _own_time(calls: list[Json], latency_s: float) -> float:
 def _until_taken(measured: App) -> None:
     def taken() -> bool:
         flight: int = measured.status()["throughput"]["calls_in_flight"]
-        return flight > SLOTS
+        return flight >= SLOTS  # one more may wait at the server
 
     until(taken, "all slots to be taken", measured.process, measured.log)
     time.sleep(BUSY_S * PROMPT_SHARE * 1.2)  # until they speak
