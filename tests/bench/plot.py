@@ -51,8 +51,9 @@ def drawn(curves: dict[str, Curve]) -> str:
     for number, (name, each) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
         parts.append(_line([place(*point) for point in each], colour, 3))
-        y = EDGE + 20 + 20 * number
-        parts.append(f'<text x="{EDGE + 16}" y="{y}" fill="{colour}">{escape(name)}</text>')
+        x, y = place(*each[-1]).split(",")
+        label = f'x="{x}" y="{float(y) - 10:.1f}" text-anchor="end" fill="{colour}"'
+        parts.append(f"<text {label}>{escape(name)}</text>")
     return "\n".join((*parts, "</svg>\n"))
 
 
