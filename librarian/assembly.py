@@ -169,10 +169,7 @@ def _without_paused(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 
 def _spare_collector() -> None:
-    """Lets Python's collector look less often: each look through a book's data stops every thread.
-
-    While a book of 2 MB is read, its longest look takes 0.14 s by default; so, 0.02 s.
-    """
+    """Lets Python's collector look less often: each look through the data stops every thread."""
     gc.set_threshold(5_000, 20, 60)
 
 

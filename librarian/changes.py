@@ -143,6 +143,7 @@ def _text(value: object) -> str | None:
     if value is None:
         return None
     try:
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value).decode()
     except TypeError:  # half a letter, which only an escape can write, or a very large number
         return json.dumps(value)
+    return json.dumps(value) if "null" in text else text  # it also stands for infinity there

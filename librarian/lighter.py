@@ -122,7 +122,7 @@ def asked_first(merge: MergeAll) -> MergeAll:
 def in_turns(found: Said, least: int) -> Said:
     """First those with `least` descriptions or more, most first; from the `FIRST` of them on, the
     others are spread between them."""
-    sizes = {each: len({one["description"] for one in said}) for each, said in found.items()}
+    sizes = {each: len({one.get("description") for one in said}) for each, said in found.items()}
     many = sorted((each for each in found if sizes[each] >= least), key=lambda each: -sizes[each])
     few = [each for each in found if sizes[each] < least]
     order, late = many[:FIRST], many[FIRST:]

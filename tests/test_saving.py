@@ -122,3 +122,20 @@ def test_changes_are_read_as_they_were_written_half_letters_too(tmp_path: Path) 
     changes.clear()
     assert changes.bytes == 0 == len(changes.read("a.json"))
     changes.close()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"weight": float("inf")},
+        {"weight": -float("inf")},
+        {"said": None},
+        {"a": "null \ud800"},
+        1 << 70,
+    ],
+)
+async def test_what_is_written_is_read_again(tmp_path: Path, value: object) -> None:
+    changes = Changes(tmp_path / NAME)
+    changes.write([Change("graph.graphml", "key", value)])
+    assert [each.value for each in changes.read("graph.graphml")] == [value]
+    changes.close()
