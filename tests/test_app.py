@@ -552,7 +552,7 @@ def test_closing_leaves_no_tracebacks_behind(
     server.latency_s = 0.3
     librarian = Librarian.open(with_ollama(server, tmp_path, llm_max_async=2))
     librarian.wait_ready()
-    librarian.add_text("voyages.txt", long_text(80))  # more than LightRAG has in hand at a time
+    librarian.add_text("voyages.txt", long_text(400))  # more than LightRAG has in hand at a time
     server.wait_until(lambda _: len(extractions(server)) >= 2, 30)
     librarian.close()
     gc.collect()  # asyncio tells of exceptions that nobody took when their tasks are collected
