@@ -215,10 +215,14 @@ def downloads(graph: Graph) -> None:
         as_seen = partial(
             to_html, colour_by=COLOURS.get(view.colour_by), dark=st.context.theme.type == "dark"
         )
-        st.download_button("HTML, one file", lambda: as_seen(chosen()), "graph.html")
-        st.download_button("GraphML", lambda: to_graphml(chosen()), "graph.graphml")
-        st.download_button("Entities, CSV", lambda: to_csv(chosen())[0], "entities.csv")
-        st.download_button("Relations, CSV", lambda: to_csv(chosen())[1], "relations.csv")
+        for label, made, name in (
+            ("HTML, one file", lambda: as_seen(chosen()), "graph.html"),
+            ("GraphML", lambda: to_graphml(chosen()), "graph.graphml"),
+            ("Entities, CSV", lambda: to_csv(chosen())[0], "entities.csv"),
+            ("Relations, CSV", lambda: to_csv(chosen())[1], "relations.csv"),
+        ):
+            # A run of the page would take away what the browser is about to ask for.
+            st.download_button(label, made, name, on_click="ignore")
         st.caption("PNG: the button with the arrow in the picture saves what it shows.")
 
 

@@ -209,6 +209,14 @@ def test_the_environment_is_read_in_one_place(source: Path) -> None:
     assert not reads, f"{shown(source)} reads the environment in lines {reads}"
 
 
+def test_a_download_does_not_run_the_page_again(source: Path) -> None:
+    """Streamlit forgets a deferred file at the end of a run, also one that is being fetched."""
+    for call in ast.walk(tree_of(source)):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "st.download_button":
+            given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            assert given.get("on_click") == "'ignore'", f"line {call.lineno}"
+
+
 def test_importing_a_module_does_nothing_else(source: Path) -> None:
     """Pages and the app itself are scripts."""
     name = layer_name(source)
