@@ -53,6 +53,7 @@ TOKENS_PER_TEXT = 2  #: what the embedder adds to each text
 PROMPT_SHARE = 0.3  #: part of a call's latency that passes before the first piece
 SHORTEST_GAP_S = 0.04  #: between two pieces of a stream
 MOST_PIECES = 20  #: of a stream
+ACCEPTED = 4  #: rounds of a loop until a socket that it took in is a connection
 RELOADING = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
 
 
@@ -930,7 +931,6 @@ class OllamaServer:
         self._stopping = asyncio.Event()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="ollama-stand-in-brain")
         self._memo = Memo(self._memo_path)
-        self._connections.clear()  # one that came while the last loop ended
         await self._listen()
         on_ready()
         await self._stopping.wait()
@@ -956,8 +956,12 @@ class OllamaServer:
 
     async def _hang_up(self) -> list[asyncio.Task[None]]:
         if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+            listener, self._listener = self._listener, None
+            for sock in listener.sockets:
+                self._loop.remove_reader(sock.fileno())
+            for _ in range(ACCEPTED):
+                await asyncio.sleep(0)  # a listener closed before leaves such sockets open
+            listener.close()
         tasks = [each.task for each in self._connections if each.task is not None]
         for connection in list(self._connections):
             connection.reset()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 import os
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -822,6 +825,34 @@ def test_a_restart_breaks_calls_and_forgets_loaded_models() -> None:
         assert ask(url, say("hello")).status_code == 200
         server.wait_until(lambda s: len(s.calls) == 2)
         assert [call.outcome for call in server.calls] == ["disconnected", "done"]
+
+
+def test_a_stop_leaves_no_connection_open_that_came_just_then() -> None:
+    """Clients try again at once when a server goes away."""
+    ended = threading.Event()
+
+    def knock(port: int) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                pass
+
+    server = OllamaServer()
+    server.start()
+    with (
+        warnings.catch_warnings(record=True, action="always", category=ResourceWarning) as left,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        for _ in range(4):
+            pool.submit(knock, server.port)
+        for _ in range(12):
+            time.sleep(0.01)
+            server.stop()
+            gc.collect()
+            server.start()
+        ended.set()
+    server.stop()
+    gc.collect()
+    assert [str(one.message) for one in left if "transport" in str(one.message)] == []
 
 
 def test_the_ollama_package_understands_every_answer(server: OllamaServer) -> None:
