@@ -56,6 +56,7 @@ class Indexing:
         self._taken: dict[str, Document] = {}  # the active ones as they were taken up
         self._stopping: set[str] = set()  # a person asked for a pause
         self._gone: set[str] = set()  # a person deleted it meanwhile
+        self._ended: set[str] = set()  # since the queue was last read
         self._stuck: set[str] = set()  # deleted, and the graph did not forget it in this run
         self._wake = anyio.Event()
         self.moved_s = clock()  # when anything was heard of a document last
@@ -178,6 +179,7 @@ class Indexing:
 
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
         # Read first: a version in it that takes the place of another comes with that deletion.
+        self._ended.clear()
         queue = await to_thread.run_sync(self._library.catalogue.queue)
         if removed := await self._to_forget():
             for doc_id in removed.intersection(self._active):
@@ -189,7 +191,7 @@ class Indexing:
         for document in queue:
             if len(self._active) >= DOCUMENTS_AT_ONCE:
                 return
-            if document.id not in self._active:
+            if document.id not in self._active and document.id not in self._ended:
                 if document.id in self._stuck:  # it is there again, and is to stay
                     await to_thread.run_sync(self._library.catalogue.deleted, document.id)
                     self._stuck.discard(document.id)
@@ -215,6 +217,7 @@ class Indexing:
             with anyio.CancelScope(shield=True):
                 await self._keep()
             self._active.pop(document.id, None)
+            self._ended.add(document.id)  # what is being read may still say that it is worked on
             self._taken.pop(document.id, None)
             self._stopping.discard(document.id)
             self._gone.discard(document.id)

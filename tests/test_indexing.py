@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from anyio import to_thread
 from librarian.assembly import open_engine
 from librarian.borders import borders_of_text
 from librarian.calls import Calls, Sleep
+from librarian.catalogue import Catalogue
 from librarian.documents import Document, Phase, Status
 from librarian.engine import Engine
 from librarian.errors import EngineError, PromptTooLong, UnknownDocument
@@ -24,7 +26,7 @@ from librarian.library import Library
 from librarian.models.offline import OfflineModel
 from librarian.models.protocol import Completion, Heard, Model, Prompt
 from librarian.settings import Settings
-from librarian.signals import ChunkExtracted, Merged, Merging, Signal
+from librarian.signals import Chunked, ChunkExtracted, Merged, Merging, Signal
 
 pytestmark = pytest.mark.anyio
 
@@ -158,6 +160,45 @@ async def test_a_failed_document_does_not_hold_up_the_others(tmp_path: Path) -> 
         await room.indexing.retry("Boris.txt")
         ended = await room.until("Boris.txt", Status.PROCESSED)
         assert ended.error is None
+
+
+class SlowCatalogue(Catalogue):
+    """Gives away the queue a while after it was read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.read, self.go = threading.Event(), threading.Event()
+
+    def queue(self) -> tuple[Document, ...]:
+        documents = super().queue()
+        if documents:
+            self.read.set()
+            assert self.go.wait(30)
+        return documents
+
+
+async def test_a_document_that_ends_while_the_queue_is_read_is_not_done_again(
+    tmp_path: Path,
+) -> None:
+    model = GatedModel()
+    model.held = {"Anna"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("Anna.txt", page("Anna"))
+        await room.until("Anna.txt", Status.PROCESSING)
+        slow = SlowCatalogue(tmp_path / "catalogue.sqlite3")
+        before, room.library.catalogue = room.library.catalogue, slow
+        room.indexing.nudge()
+        await to_thread.run_sync(slow.read.wait, 30)
+        model.gate.set()
+        await room.until("Anna.txt", Status.PROCESSED)
+        await room.idle()
+        slow.go.set()
+        await room.add("Boris.txt", page("Boris"))
+        await room.until("Boris.txt", Status.PROCESSED)
+        await room.idle()
+        cut = [each.document for each in room.signals if isinstance(each, Chunked)]
+        assert len(cut) == len(set(cut)) == 2
+        before.close()
 
 
 async def test_a_lost_original_fails_by_name(tmp_path: Path) -> None:
