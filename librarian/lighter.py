@@ -59,6 +59,10 @@ def lighten() -> None:
     turns = Turns()
     operate._merge_nodes_then_upsert = in_turn(operate._merge_nodes_then_upsert, turns)
     operate._merge_edges_then_upsert = in_turn(operate._merge_edges_then_upsert, turns)
+    # After a deletion all chunks of what it shared with others are read anew, in one go.
+    operate._rebuild_from_extraction_result = in_turn(
+        operate._rebuild_from_extraction_result, Turns(most=1)
+    )
     pipeline.merge_nodes_and_edges = asked_first(operate.merge_nodes_and_edges)
     utils.normalize_extracted_info = lru_cache(TEXTS)(utils.normalize_extracted_info)
     operate.sanitize_text_for_encoding = lru_cache(TEXTS)(utils.sanitize_text_for_encoding)

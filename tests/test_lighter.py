@@ -194,6 +194,11 @@ def test_lightrags_merges_wait_for_their_turn() -> None:
         assert f"await {inspect.unwrap(merge).__name__}(" in inspect.getsource(
             operate.merge_nodes_and_edges
         )
+    rebuild = operate._rebuild_from_extraction_result
+    assert inspect.unwrap(rebuild) is not rebuild
+    assert f"await {inspect.unwrap(rebuild).__name__}(" in inspect.getsource(
+        operate.rebuild_knowledge_from_chunks
+    )
 
 
 @pytest.mark.anyio
