@@ -9,32 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache, wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import orjson
 
 from librarian.logbook import CHATTER
+from librarian.merges import (
+    Locks,
+    Name,
+    PerLoop,
+    Turns,
+    asked_first,
+    away,
+    in_turn,
+    relations_too,
+)
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
-AT_ONCE = 8  # entities or relations merged before the loop looks at anything else
-FIRST = 40  # of the 64 that LightRAG merges at a time; the rest of them go on meanwhile
 TEXTS = 8192  # names come again with each relation and each chunk
 
 Merge = Callable[[Iterable[str] | None, Iterable[str] | None], list[str]]
-MergeOne = Callable[..., Awaitable[Any]]
-MergeAll = Callable[..., Awaitable[None]]
 Repair = Callable[..., Any]
 Write = Callable[..., Awaitable[None]]
 Say = Callable[..., None]
-Name = tuple[str, str]
-Said = Mapping[Any, list[dict[str, Any]]]  # of entities by name, or of relations by both ends
+
+_locks = PerLoop(Locks)
 
 
 def lighten() -> None:
@@ -56,12 +60,14 @@ def lighten() -> None:
     utils.logger.info = terse(utils.logger.info)
     operate.merge_source_ids = merging(utils.merge_source_ids, utils.GRAPH_FIELD_SEP)
     operate.safe_vdb_operation_with_exception = untimed(utils.safe_vdb_operation_with_exception)
-    turns = Turns()
-    operate._merge_nodes_then_upsert = in_turn(operate._merge_nodes_then_upsert, turns)
-    operate._merge_edges_then_upsert = in_turn(operate._merge_edges_then_upsert, turns)
+    turns = PerLoop(Turns)
+    operate._merge_nodes_then_upsert = in_turn(operate._merge_nodes_then_upsert, turns, "entities")
+    operate._merge_edges_then_upsert = in_turn(operate._merge_edges_then_upsert, turns, "relations")
+    operate._summarize_descriptions = away(operate._summarize_descriptions, turns)
+    operate.wait_tasks_with_drain = relations_too(operate.wait_tasks_with_drain)
     # After a deletion all chunks of what it shared with others are read anew, in one go.
     operate._rebuild_from_extraction_result = in_turn(
-        operate._rebuild_from_extraction_result, Turns(most=1)
+        operate._rebuild_from_extraction_result, PerLoop(lambda: Turns(most=1))
     )
     pipeline.merge_nodes_and_edges = asked_first(operate.merge_nodes_and_edges)
     utils.normalize_extracted_info = lru_cache(TEXTS)(utils.normalize_extracted_info)
@@ -92,79 +98,6 @@ def merging(merge: Merge, separator: str) -> Merge:
         if all(type(each) is str for each in ids) and separator not in "\0".join(ids):
             return list(filter(None, dict.fromkeys(each.strip() for each in ids)))
         return merge(ids, None)
-
-    return merged
-
-
-def asked_first(merge: MergeAll) -> MergeAll:
-    """The same as `merge` of LightRAG, beginning with what the model is asked to sum up.
-
-    The others are merged while it is at that. LightRAG has so many in hand at a time, and goes by
-    the order in which they were found: few would be asked about at once, and some at the very end.
-    """
-
-    @wraps(merge)
-    async def merged(
-        chunk_results: Sequence[tuple[Said, Said]],
-        *args: Any,
-        global_config: Mapping[str, Any],
-        **more: Any,
-    ) -> None:
-        least = int(global_config["force_llm_summary_on_merge"])
-        entities = _together(each for found, _ in chunk_results for each in found.items())
-        relations = _together(
-            (tuple(sorted(ends)), said)
-            for _, found in chunk_results
-            for ends, said in found.items()
-        )
-        ordered = [(in_turns(entities, least), in_turns(relations, least))]
-        await merge(ordered, *args, global_config=global_config, **more)
-
-    return merged
-
-
-def in_turns(found: Said, least: int) -> Said:
-    """First those with `least` descriptions or more, most first; from the `FIRST` of them on, the
-    others are spread between them."""
-    sizes = {each: len({one.get("description") for one in said}) for each, said in found.items()}
-    many = sorted((each for each in found if sizes[each] >= least), key=lambda each: -sizes[each])
-    few = [each for each in found if sizes[each] < least]
-    order, late = many[:FIRST], many[FIRST:]
-    share = -(-len(few) // (len(late) + 1))
-    for number, each in enumerate(late):
-        order += [*few[number * share : (number + 1) * share], each]
-    order += few[len(late) * share :]
-    return {each: found[each] for each in order}
-
-
-class Turns:
-    """Lets only so many begin in each round of the loop, so that others wait for no more."""
-
-    def __init__(self, most: int = AT_ONCE) -> None:
-        self._most = self._left = most
-
-    async def wait(self) -> None:
-        """Returns when there is a turn."""
-        while not self._left:  # noqa: ASYNC110 - the next round of the loop is what is waited for
-            await asyncio.sleep(0)
-        if self._left == self._most:
-            asyncio.get_running_loop().call_soon(self._renew)
-        self._left -= 1
-
-    def _renew(self) -> None:
-        self._left = self._most
-
-
-def in_turn(merge: MergeOne, turns: Turns) -> MergeOne:
-    """The same as `merge` of LightRAG, of which 64 would run in one go.
-
-    An answer of the model takes several rounds of the loop until the next question is on its way.
-    """
-
-    @wraps(merge)
-    async def merged(*args: Any, **more: Any) -> Any:
-        await turns.wait()
-        return await merge(*args, **more)
 
     return merged
 
@@ -227,78 +160,26 @@ def stored(data: bytes) -> bytes:
     return zlib.compress(data, 0)
 
 
-def _together(found: Iterable[tuple[Any, list[dict[str, Any]]]]) -> Said:
-    said = defaultdict(list)
-    for each, some in found:
-        said[each].extend(some)
-    return said
-
-
-class _Shared:
-    """A lock, and how many have it or wait for it."""
-
-    __slots__ = ("lock", "users")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
-
-
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Name, _Shared]] = WeakKeyDictionary()
-
-
-async def _take(locks: dict[Name, _Shared], name: Name) -> None:
-    if (shared := locks.get(name)) is None:
-        shared = locks[name] = _Shared()
-    shared.users += 1
-    try:
-        await shared.lock.acquire()
-    except BaseException:
-        _forget(locks, name)
-        raise
-
-
-def _give(locks: dict[Name, _Shared], name: Name) -> None:
-    locks[name].lock.release()
-    _forget(locks, name)
-
-
-def _forget(locks: dict[Name, _Shared], name: Name) -> None:
-    locks[name].users -= 1
-    if not locks[name].users:
-        del locks[name]
-
-
-def _locks() -> dict[Name, _Shared]:
-    return _shared.setdefault(asyncio.get_running_loop(), {})
-
-
 async def _enter_keyed(self: Any) -> Any:
     if self._ul is not None:
         raise RuntimeError("These locks are held in this context already.")
-    locks, self._ul = _locks(), []
-    try:
-        for key in dict.fromkeys(self._keys):  # in order: no two wait for each other
-            await _take(locks, (self._namespace, key))
-            self._ul.append(key)
-    except BaseException:
-        await _leave_keyed(self)
-        raise
+    names = tuple((self._namespace, key) for key in dict.fromkeys(self._keys))
+    await _locks().take(names)
+    self._ul = names
     return self
 
 
 async def _leave_keyed(self: Any, *_: object) -> None:
-    locks, held, self._ul = _locks(), self._ul or (), None
-    for key in reversed(held):
-        _give(locks, (self._namespace, key))
+    names, self._ul = self._ul, None
+    _locks().give(names or ())
 
 
 async def _enter(self: Any) -> None:
-    await _take(_locks(), _name_of(self))
+    await _locks().take((_name_of(self),))
 
 
 async def _leave(self: Any, *_: object) -> None:
-    _give(_locks(), _name_of(self))
+    _locks().give((_name_of(self),))
 
 
 def _name_of(lock: Any) -> Name:

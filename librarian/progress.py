@@ -80,18 +80,15 @@ class Progress:
         begun = self.at(Phase.MERGING, now_s)
         if what == "entities":
             return begun._moved(entities=max(total, self.entities))
-        # Relations come after the last entity; LightRAG does not store every one anew.
-        return begun._moved(entities_done=self.entities, relations=max(total, self.relations))
+        return begun._moved(relations=max(total, self.relations))
 
     def stored(self, what: str) -> Progress:
         """After an entity or a relation of it was stored."""
         if self.phase is not Phase.MERGING:
             return self
-        if what == "entities" and not self.relations:
+        if what == "entities":
             return self._moved(entities_done=min(self.entities, self.entities_done + 1))
-        if what == "relations":
-            return self._moved(relations_done=min(self.relations, self.relations_done + 1))
-        return self  # the end of a relation that was not among the entities
+        return self._moved(relations_done=min(self.relations, self.relations_done + 1))
 
     def merged(self, now_s: float) -> Progress:
         """When its merging has ended."""

@@ -88,6 +88,20 @@ _MERGING = re.compile(r"Phase [12]: Processing (\d+) (entities|relations) from (
 _MERGED = re.compile(r"Completed merging: \d+ entities")
 
 _document: ContextVar[str] = ContextVar("document", default="")
+_merging: ContextVar[str] = ContextVar("merging", default="")
+
+
+@contextmanager
+def merging(what: str) -> Iterator[None]:
+    """Says that this task merges one of `entities` or `relations`, and stores it at the end.
+
+    The merge of a relation stores its entities, too, where they did not know its chunk.
+    """
+    token = _merging.set(what)
+    try:
+        yield
+    finally:
+        _merging.reset(token)
 
 
 def signal_in(message: str) -> Signal | None:
@@ -140,7 +154,7 @@ def attend(storage: Any, what: str, heard: Heard, soon: Callable[[Iterable[str]]
         if what == "chunks":
             for document, total in Counter(row["full_doc_id"] for row in data.values()).items():
                 heard(Chunked(document, total))
-        else:
+        elif _merging.get() == what:
             for _ in data:
                 heard(Stored(_document.get(), what))
 

@@ -19,7 +19,7 @@ LAYERS = (
     " tuning account",
     "forces layout mending standing",
     "catalogue changes noted removed journal edits manifest library whereabouts backup inflight"
-    " calls signals quality desk embeddings pulls lexicon borders",
+    " calls signals merges quality desk embeddings pulls lexicon borders",
     "telling evidence lighter recalled saving holdings tables postgres facts copying scope"
     " vector_index translation engine storages editing assembly opening workers intake snapshot"
     " outlook",

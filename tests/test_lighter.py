@@ -9,14 +9,13 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
-from itertools import pairwise
 
 import anyio
 import anyio.lowlevel
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from lightrag import operate, pipeline, utils
+from lightrag import operate, utils
 from lightrag.kg import json_doc_status_impl, json_kv_impl, nano_vector_db_impl, shared_storage
 from lightrag.kg.shared_storage import (
     NamespaceLock,
@@ -27,11 +26,6 @@ from lightrag.kg.shared_storage import (
 
 from librarian import lighter
 from librarian.lighter import (
-    FIRST,
-    Turns,
-    asked_first,
-    in_turn,
-    in_turns,
     lighten,
     merging,
     plain_copy,
@@ -103,102 +97,7 @@ def test_lines_for_each_relation_are_not_even_made(caplog: pytest.LogCaptureFixt
     assert 'f"LLMmrg: `{src_id}`' in source
 
 
-# --- merging ---------------------------------------------------------------------------------
-
-
-@pytest.mark.anyio
-async def test_what_the_model_sums_up_is_merged_first() -> None:
-    given_: list[object] = []
-
-    async def merge(
-        chunk_results: list[object], rest: str, *, global_config: object, doc_id: str
-    ) -> None:
-        given_.extend(chunk_results)
-        assert (rest, doc_id, global_config) == ("rest", "doc-a", config)
-
-    def said(*descriptions: str) -> list[dict[str, str]]:
-        return [{"description": each} for each in descriptions]
-
-    first = {"Anna": said("a", "b"), "Port": said("c")}, {("Port", "Anna"): said("d")}
-    second = (
-        {"Lisbon": said("e"), "Port": said("f", "g")},
-        {("Anna", "Port"): said("h"), ("Anna", "Lisbon"): said("i")},
-    )
-    config = {"force_llm_summary_on_merge": 3}
-    await asked_first(merge)(
-        chunk_results=[first, second], rest="rest", global_config=config, doc_id="doc-a"
-    )
-    ((entities, relations),) = given_  # type: ignore[misc]
-    assert list(entities.items()) == [
-        ("Port", said("c", "f", "g")),
-        ("Anna", said("a", "b")),
-        ("Lisbon", said("e")),
-    ]
-    assert list(relations.items()) == [
-        (("Anna", "Port"), said("d", "h")),
-        (("Anna", "Lisbon"), said("i")),
-    ]
-    assert first[0] == {"Anna": said("a", "b"), "Port": said("c")}  # as it was
-
-
-def test_what_is_summed_up_is_spread_among_the_rest() -> None:
-    many = {
-        f"m{number}": [{"description": f"{n}"} for n in range(9)] for number in range(FIRST + 3)
-    }
-    few = {f"f{number}": [{"description": "same"}] * 9 for number in range(10)}
-    order = list(in_turns({**few, **many}, least=8))
-    assert order[:FIRST] == list(many)[:FIRST]
-    assert [name[0] for name in order[FIRST:]] == list("fffmfffmfffmf")
-    assert set(order) == {*few, *many}
-    assert len(order) == len(few) + len(many)
-    assert list(in_turns(few, least=8)) == list(few)
-    assert in_turns({}, least=8) == {}
-
-
-def test_lightrag_merges_what_it_is_given_in_that_order() -> None:
-    lighten()
-    assert inspect.unwrap(pipeline.merge_nodes_and_edges) is operate.merge_nodes_and_edges
-    source = inspect.getsource(operate.merge_nodes_and_edges)
-    assert "in enumerate(all_nodes.items(), start=1)" in source
-    assert "in enumerate(all_edges.items(), start=1)" in source
-    assert "tuple(sorted(edge_key))" in source
-    assert "global_config=self._build_global_config()" in inspect.getsource(pipeline)
-
-
-@pytest.mark.anyio
-async def test_so_many_are_merged_in_a_round_of_the_loop() -> None:
-    begun: list[int] = []
-    rounds: list[int] = []
-
-    async def merge(number: int, *, more: str) -> str:
-        begun.append(number)
-        return f"{more} {number}"
-
-    async def look() -> None:
-        while len(begun) < 20:
-            rounds.append(len(begun))
-            await asyncio.sleep(0)
-
-    light = in_turn(merge, Turns(most=3))
-    merges = [light(number, more="done") for number in range(20)]
-    *done, _ = await asyncio.gather(*merges, look())
-    assert done == [f"done {number}" for number in range(20)]
-    assert begun == list(range(20))
-    assert max(after - before for before, after in pairwise([0, *rounds])) == 3
-
-
-def test_lightrags_merges_wait_for_their_turn() -> None:
-    lighten()
-    for merge in (operate._merge_nodes_then_upsert, operate._merge_edges_then_upsert):
-        assert inspect.unwrap(merge) is not merge
-        assert f"await {inspect.unwrap(merge).__name__}(" in inspect.getsource(
-            operate.merge_nodes_and_edges
-        )
-    rebuild = operate._rebuild_from_extraction_result
-    assert inspect.unwrap(rebuild) is not rebuild
-    assert f"await {inspect.unwrap(rebuild).__name__}(" in inspect.getsource(
-        operate.rebuild_knowledge_from_chunks
-    )
+# --- writing ---------------------------------------------------------------------------------
 
 
 @pytest.mark.anyio

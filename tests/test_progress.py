@@ -54,8 +54,8 @@ def test_steps_are_those_of_the_phase() -> None:
     assert merging.steps == (0, 7)
     assert merging.stored("entities").stored("entities").steps == (2, 7)
     relations = merging.merging("relations", 5, 210.0).stored("relations")
-    assert relations.steps == (8, 12)
-    assert relations.stored("entities").steps == (8, 12)  # the end of a relation, in nobody's count
+    assert relations.steps == (1, 12)
+    assert relations.stored("entities").steps == (2, 12)  # both are merged at the same time
     embedding = relations.merged(220.0).embedding(20, 220.0).embedding(2, 220.0)
     assert embedding.steps == (0, 22)
     assert embedding.embedded(10, 221.0).steps == (10, 22)
