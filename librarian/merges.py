@@ -42,12 +42,15 @@ class PerLoop(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+        self._last: tuple[object, T] | None = None  # to look it up costs as much as a lock
 
     def __call__(self) -> T:
-        loop = asyncio.get_running_loop()
-        if (made := self._made.get(loop)) is None:
-            made = self._made[loop] = self._make()
-        return made
+        loop, last = asyncio.get_running_loop(), self._last
+        if last is None or last[0] is not loop:
+            if loop not in self._made:
+                self._made[loop] = self._make()
+            last = self._last = loop, self._made[loop]
+        return last[1]
 
 
 class Locks:

@@ -218,6 +218,18 @@ def test_no_turn_and_no_place_is_lost_whoever_gives_up(data: st.DataObject) -> N
     anyio.run(life)
 
 
+def test_each_loop_has_its_own() -> None:
+    turns = PerLoop(Turns)
+
+    async def mine() -> tuple[Turns, Turns]:
+        return turns(), turns()
+
+    first, second = anyio.run(mine), anyio.run(mine)
+    assert first[0] is first[1]
+    assert second[0] is second[1]
+    assert first[0] is not second[0]
+
+
 # --- locks -----------------------------------------------------------------------------------
 
 
