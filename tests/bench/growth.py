@@ -21,7 +21,7 @@ BYTES = 30_000  # of each, about ten chunks
 HAUL = (50, 100, 250, 500, 750, 1000)
 HAUL_BYTES = 60_000
 ENOUGH_S = 3600.0
-LOOK_S = 0.1
+LOOK_S = 0.5  # a status of a thousand documents costs as much as a page of one
 SLOW_S = 3.0  # a call takes, until all documents are there
 MB = 1 << 20
 
