@@ -758,6 +758,7 @@ class OllamaServer:
     _generating = 0
     _thread: threading.Thread | None = None
     _listener: asyncio.Server | None = None
+    _closing: asyncio.Task[None] | None = None
 
     def __init__(
         self,
@@ -929,6 +930,7 @@ class OllamaServer:
         """Serves on the running loop until it is told to stop."""
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._closing = None
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="ollama-stand-in-brain")
         self._memo = Memo(self._memo_path)
         await self._listen()
@@ -945,6 +947,8 @@ class OllamaServer:
         self._stopping.set()
 
     async def _listen(self) -> None:
+        if self._closing is not None:
+            await self._closing
         if self._listener is None:
             self._listener = await self._loop.create_server(
                 lambda: Connection(self._handle, self._connections),
@@ -957,15 +961,20 @@ class OllamaServer:
     async def _hang_up(self) -> list[asyncio.Task[None]]:
         if self._listener is not None:
             listener, self._listener = self._listener, None
-            for sock in listener.sockets:
-                self._loop.remove_reader(sock.fileno())
-            for _ in range(ACCEPTED):
-                await asyncio.sleep(0)  # a listener closed before leaves such sockets open
-            listener.close()
+            self._closing = self._loop.create_task(self._close(listener))
+        if self._closing is not None:  # also where the request that asks for it is reset meanwhile
+            await asyncio.shield(self._closing)
         tasks = [each.task for each in self._connections if each.task is not None]
         for connection in list(self._connections):
             connection.reset()
         return tasks
+
+    async def _close(self, listener: asyncio.Server) -> None:
+        for sock in listener.sockets:
+            self._loop.remove_reader(sock.fileno())
+        for _ in range(ACCEPTED):
+            await asyncio.sleep(0)  # a listener closed before leaves such sockets open
+        listener.close()
 
     async def _refuse_connections(self, seconds: float) -> None:
         await self._hang_up()

@@ -855,6 +855,19 @@ def test_a_stop_leaves_no_connection_open_that_came_just_then() -> None:
     assert [str(one.message) for one in left if "transport" in str(one.message)] == []
 
 
+def test_many_who_are_refused_at_once_leave_nobody_listening() -> None:
+    """Each of them breaks the others off, also while the server is being closed for them."""
+    with OllamaServer(latency_s=0.2) as server, ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            server.inject(Fault.REFUSE, None, after=1)
+            calls = [pool.submit(ask, server.url, say(f"hello {n}")) for n in range(8)]
+            assert any(call.exception(10) for call in calls)
+            with pytest.raises(httpx.ConnectError):
+                ask(server.url, say("hello"))
+            server.heal()
+            assert ask(server.url, say("hello")).status_code == 200
+
+
 def test_the_ollama_package_understands_every_answer(server: OllamaServer) -> None:
     with ollama.Client(host=server.url, trust_env=False, timeout=5) as client:
         messages = [{"role": "user", "content": "hello"}]
