@@ -16,8 +16,10 @@ from librarian.ui_watched import watched_area
 librarian = ui.get_librarian()
 snapshot = librarian.snapshot()
 state = st.session_state
-state.setdefault("results", [])
-state.setdefault("conflicts", {})
+# Callbacks have these at hand: where a person has gone on meanwhile, Streamlit gives up a run, in
+# the middle of what was clicked, at its next look into the session's state.
+results: list[Admission] = state.setdefault("results", [])
+conflicts: dict[str, tuple[str, str]] = state.setdefault("conflicts", {})
 waiting = librarian.held.waiting()
 NEWEST = 200  # documents in the table
 LONG_S = 2.0  # from which on a person wants to know how long it has taken
@@ -25,13 +27,13 @@ LONG_S = 2.0  # from which on a person wants to know how long it has taken
 
 def note(admission: Admission, text: str = "") -> None:
     if admission.outcome is Outcome.CONFLICT and (text or admission.upload):
-        state.conflicts[admission.name] = (admission.upload, text)
+        conflicts[admission.name] = (admission.upload, text)
     else:
-        state.results.append(admission)
+        results.append(admission)
 
 
 def replace(name: str) -> None:
-    key, text = state.conflicts.pop(name)
+    key, text = conflicts.pop(name)
     with ui.told():
         if key:
             size = librarian.uploads.size(key)
@@ -42,7 +44,7 @@ def replace(name: str) -> None:
 
 
 def keep_old(name: str) -> None:
-    key, _ = state.conflicts.pop(name)
+    key, _ = conflicts.pop(name)
     if key:
         librarian.uploads.drop(key)
 
@@ -123,21 +125,21 @@ if asked:  # below the tabs: a hidden one would hide it
         for admission in librarian.add_path(
             Path(path or "?"), watch=reading, holds=librarian.held.holds
         ):
-            state.results.append(admission)
+            results.append(admission)
             status.update(label=f"Read {ui.plain(admission.name)}")
     st.rerun()
 
 held_area(librarian, waiting)
-for name in list(state.conflicts):
+for name in list(conflicts):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{ui.plain(name)}** is in the library with another text. Replace it?")
         st.button("Replace", key=f"yes-{name}", on_click=replace, args=(name,), type="primary")
         st.button("Keep the old one", key=f"no-{name}", on_click=keep_old, args=(name,))
 
-if state.results:
-    accepted = sum(each.outcome is Outcome.ACCEPTED for each in state.results)
+if results:
+    accepted = sum(each.outcome is Outcome.ACCEPTED for each in results)
     with st.container(border=True):
-        for result in state.results[-40:]:
+        for result in results[-40:]:
             st.markdown(sentence(result))
         if accepted and (left := ui.outlook(snapshot)):
             st.markdown(f":material/schedule: {left}")
@@ -146,7 +148,7 @@ if state.results:
                 st.page_link(
                     "indexing.py", label="Watch the indexing", icon=":material/monitoring:"
                 )
-            st.button("Clear this list", on_click=state.results.clear, type="tertiary")
+            st.button("Clear this list", on_click=results.clear, type="tertiary")
 
 if not snapshot.documents:
     with st.container(border=True):
@@ -157,7 +159,7 @@ if not snapshot.documents:
 else:
     st.subheader(ui.many(len(snapshot.documents), "document"))
     st.page_link("shelf.py", label="Find, tag, rename, delete", icon=":material/shelves:")
-    if not state.results and (left := ui.outlook(snapshot)):
+    if not results and (left := ui.outlook(snapshot)):
         st.markdown(f":material/schedule: {left}")
     newest = snapshot.documents[: -NEWEST - 1 : -1]
     if len(newest) < len(snapshot.documents):
