@@ -196,7 +196,6 @@ def _view(
         phase=progress.phase if progress else None,
         phase_done=done,
         phase_total=total,
-        entities_left=progress.entities - progress.entities_done if progress else 0,
         eta_s=eta.likely_s if eta else None,
         eta_low_s=eta.low_s if eta else None,
         eta_high_s=eta.high_s if eta else None,

@@ -22,7 +22,6 @@ class DocumentView:
     phase: Phase | None = None  #: only while it is processing
     phase_done: int = 0  #: steps of the phase that are done
     phase_total: int = 0  #: 0 while it is not known
-    entities_left: int = 0  #: to be merged before the relations
     eta_s: float | None = None
     eta_low_s: float | None = None
     eta_high_s: float | None = None

@@ -14,7 +14,7 @@ import streamlit as st
 from librarian.answers import pieces
 from librarian.app import Librarian
 from librarian.conversations import safe_markdown
-from librarian.documents import Phase, Status
+from librarian.documents import Status
 from librarian.errors import LibrarianError
 from librarian.estimates import between, sentence
 from librarian.evidence import Passage
@@ -114,10 +114,6 @@ def state(view: DocumentView) -> str:
     if view.phase is None:
         lacking = document.status is Status.PROCESSED and document.warnings
         return "processed, with warnings" if lacking else document.status.value
-    if view.phase is Phase.MERGING and view.phase_total:
-        what = "entities" if view.entities_left else "relations"
-        left = view.entities_left or view.phase_total - view.phase_done
-        return f"merging, {left:,} {what} left"
     if view.phase_total:
         return f"{view.phase.value} {view.phase_done:,} of {view.phase_total:,}"
     return view.phase.value

@@ -93,7 +93,8 @@ async def test_nothing_shown_goes_back_while_two_documents_are_indexed(tmp_path:
         assert len({view.phase_done for view in extracting}) > document.chunks_total // 2
         merging = [view for view in seen if view.phase is Phase.MERGING]
         assert max(view.phase_total for view in merging) >= document.entities + document.relations
-        assert any("left" in state(view) for view in merging)
+        of = f"of {document.entities + document.relations}"
+        assert any(state(view).startswith("merging ") and of in state(view) for view in merging)
         assert share(seen[-1]) == 1.0
         with_eta = [view for view in extracting if view.eta_s is not None]
         assert all(view.eta_low_s < view.eta_s < view.eta_high_s for view in with_eta)  # type: ignore[operator]
