@@ -1,5 +1,7 @@
 """Indexing: what is being done, how fast, how long yet."""
 
+from collections.abc import Callable, Mapping
+
 import streamlit as st
 
 from librarian import ui
@@ -106,12 +108,20 @@ def live() -> None:
     if left := ui.outlook(snapshot):
         st.markdown(f":material/schedule: {left}")
     _documents(snapshot)
-    with st.expander("Calls of the model", icon=":material/sync_alt:"):
-        _calls(snapshot)
-    with st.expander("Files of the library", icon=":material/database:"):
-        _files(snapshot)
-    with st.expander("Log", icon=":material/terminal:"):
-        st.code("\n".join(snapshot.log[-60:]) or "Nothing logged yet.", language=None, height=320)
+    before = st.session_state.setdefault("sizes", {})
+    for file in snapshot.files:
+        before.setdefault(file.name, file.bytes)
+    _when_open("Calls of the model", ":material/sync_alt:", lambda: _calls(snapshot))
+    _when_open("Files of the library", ":material/database:", lambda: _files(snapshot, before))
+    _when_open("Log", ":material/terminal:", lambda: _log(snapshot))
+
+
+def _when_open(label: str, icon: str, draw: Callable[[], None]) -> None:
+    """What is folded is not sent, neither at first nor with each refresh."""
+    box = st.expander(label, icon=icon, key=f"open-{label}", on_change="rerun")
+    if box.open:
+        with box:
+            draw()
 
 
 def _documents(snapshot: Snapshot) -> None:
@@ -195,11 +205,14 @@ def _calls(snapshot: Snapshot) -> None:
         st.caption("No call has ended yet.")
 
 
-def _files(snapshot: Snapshot) -> None:
-    before = st.session_state.setdefault("sizes", {})
+def _log(snapshot: Snapshot) -> None:
+    st.code("\n".join(snapshot.log[-60:]) or "Nothing logged yet.", language=None, height=320)
+
+
+def _files(snapshot: Snapshot, before: Mapping[str, int]) -> None:
     rows = []
     for file in snapshot.files:
-        grown = file.bytes - before.setdefault(file.name, file.bytes)
+        grown = file.bytes - before[file.name]
         rows.append(
             {
                 "file": file.name,

@@ -172,3 +172,19 @@ def _note_outside(outside: list[str], url: str, own: str) -> None:
     own_socket = own.replace("http", "ws")
     if not url.startswith((own, own_socket, "data:", "blob:", "about:")):
         outside.append(url)
+
+
+def test_what_is_folded_on_indexing_comes_when_it_is_opened_and_stays(page: Any, app: App) -> None:
+    go(page, app, "indexing", "Indexing")
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    assert page.get_by_test_id("stCode").count() == 0
+    page.get_by_text("Files of the library").click()
+    page.get_by_test_id("stExpander").get_by_test_id("stDataFrame").wait_for()
+    page.get_by_text("Log", exact=True).click()
+    page.get_by_test_id("stCode").wait_for()
+    page.wait_for_timeout(6000)  # it is refreshed meanwhile
+    assert page.get_by_test_id("stCode").count() == 1
+    page.get_by_text("Log", exact=True).click()
+    page.get_by_test_id("stCode").wait_for(state="detached")
+    page.get_by_test_id("stExpander").get_by_test_id("stDataFrame").wait_for()
+    assert page.get_by_test_id("stException").count() == 0
