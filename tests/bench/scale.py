@@ -22,7 +22,7 @@ from librarian.settings import Settings
 from tests.bench import texts
 from tests.bench.processes import App, Broken, app, own_folder, until
 from tests.bench.report import Row, percentile
-from tests.bench.watchers import MemoryWatcher, PageWatcher, chromium
+from tests.bench.watchers import MemoryWatcher, PageWatcher, person
 from tests.postgres_server import PostgresServer
 
 DOCUMENTS = 10_000
@@ -89,22 +89,22 @@ def _opened(
             OPEN_S,
         )
         rows = [Row(what=f"{what}: opening", value=time.monotonic() - begun_s, unit="s")]
-        with chromium() as browser, closing(browser.new_context()) as person:
+        with person(home.with_suffix(".browser")) as browser:
             for path, heading in pages.items():
-                rows += _by_address(what, opened, person, path, heading)
-            rows += _by_menu(what, opened, person)
-            rows.append(_refreshed(what, opened, person))
+                rows += _by_address(what, opened, browser, path, heading)
+            rows += _by_menu(what, opened, browser)
+            rows.append(_refreshed(what, opened, browser))
     return [*rows, Row(what=f"{what}: memory", value=memory.peak / MB, unit="MB", most=memory_mb)]
 
 
 def _by_address(
-    scale: str, opened: App, person: BrowserContext, path: str, heading: str
+    scale: str, opened: App, browser: BrowserContext, path: str, heading: str
 ) -> list[Row]:
-    """A new tab; Streamlit's own scripts are in the browser's cache but for the very first one."""
+    """A new tab; but for the very first one the browser has compiled Streamlit's scripts before."""
     what, seconds = f"{scale}: page {heading or 'Document'}", []
     try:
         for _ in range(LOOKS):
-            page = person.new_page()
+            page = browser.new_page()
             begun_s = time.monotonic()
             page.goto(f"{opened.url}/{path}", timeout=PAGE_MS)
             _until_usable(page, heading)
@@ -118,9 +118,9 @@ def _by_address(
     ]
 
 
-def _by_menu(scale: str, opened: App, person: BrowserContext) -> list[Row]:
+def _by_menu(scale: str, opened: App, browser: BrowserContext) -> list[Row]:
     """From a click in the menu, in a tab that is open; the median of some."""
-    page = person.new_page()
+    page = browser.new_page()
     page.goto(opened.url, timeout=PAGE_MS)
     _until_usable(page, "Library")
     seconds: dict[str, list[float]] = {heading: [] for heading in PAGES.values() if heading}
@@ -153,8 +153,8 @@ def _until_usable(page: Page, heading: str) -> None:
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PAGE_MS)
 
 
-def _refreshed(what: str, opened: App, person: BrowserContext) -> Row:
-    page = person.new_page()
+def _refreshed(what: str, opened: App, browser: BrowserContext) -> Row:
+    page = browser.new_page()
     watcher = PageWatcher(page)
     page.goto(f"{opened.url}/indexing", timeout=PAGE_MS)
     _until_usable(page, "Indexing")

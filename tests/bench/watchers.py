@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
@@ -163,13 +164,30 @@ class PageWatcher:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A headless browser: $CHROMIUM, the system's, or the one of Playwright."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=_path(), args=FLAGS)
         try:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def person(profile: Path) -> Iterator[BrowserContext]:
+    """The same as somebody has it, who keeps what it has loaded and compiled before."""
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch_persistent_context(
+            profile, executable_path=_path(), args=FLAGS
+        )
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def _path() -> str | None:
+    given = os.environ.get("CHROMIUM")
+    return given or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def _is_end(data: bytes) -> bool:
