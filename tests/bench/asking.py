@@ -72,9 +72,11 @@ def asking(corpus: Path | None) -> list[Row]:
             measured.until_processed(measured.add(story), READ_S)
             ollama.set(latency_s=IDLE_S)
             idle = _asked(measured, ollama, browser, questions[::2], IDLE_S)
-            ollama.set(latency_s=BUSY_S)
+            ollama.set(latency_s=QUICK_S)  # so that it is soon found out how many go at once
             measured.add(texts.book(corpus, folder))
             _until_taken(measured)
+            ollama.set(latency_s=BUSY_S)
+            _until_they_speak(measured)
             busy = _asked(measured, ollama, browser, questions[1::2], BUSY_S)
     return [
         *_rows("asking, nothing else is done", idle),
@@ -115,7 +117,7 @@ def _asked(
         page.get_by_text("mix ·").nth(number).wait_for(timeout=PAGE_MS)
         seconds.append(waited_s - _own_time(ollama.calls(), latency_s))
         if latency_s == BUSY_S:
-            _until_taken(measured)  # the reading goes on in between
+            _until_they_speak(measured)  # the reading goes on in between
     page.close()
     return seconds
 
@@ -143,4 +145,8 @@ def _until_taken(measured: App) -> None:
         return flight >= SLOTS  # one more may wait at the server
 
     until(taken, "all slots to be taken", measured.process, measured.log)
-    time.sleep(BUSY_S * PROMPT_SHARE * 1.2)  # until they speak
+
+
+def _until_they_speak(measured: App) -> None:
+    _until_taken(measured)
+    time.sleep(BUSY_S * PROMPT_SHARE * 1.2)
