@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from librarian.merges import (
     relations_too,
 )
 from librarian.models.protocol import Completion, Heard, Prompt, Role
+from librarian.signals import Stored
 from tests.test_indexing import GatedModel, book, room_at
 
 pytestmark = pytest.mark.anyio
@@ -338,6 +341,34 @@ async def test_entities_are_ended_when_the_merge_stops_before_its_relations() ->
     with anyio.fail_after(20), pytest.raises(OSError, match="between"):
         await asked_first(merge)(results, global_config={"force_llm_summary_on_merge": 3})
     assert ended == ["entity"]
+
+
+class TwoCaptains(GatedModel):
+    """Finds two captains in each chunk that names Riga, and that they met in every chunk."""
+
+    async def complete(self, prompt: Prompt, heard: Heard | None = None) -> Completion:
+        done = await super().complete(prompt, heard)
+        if prompt.role is not Role.EXTRACT:
+            return done
+        named = "Riga" in prompt.messages[-1].content
+        entities = [
+            {"name": name, "type": "person", "description": f"{name} sails."}
+            for name in ("Anna", "Boris")
+        ]
+        met = {"source": "Anna", "target": "Boris", "keywords": "met", "description": "They met."}
+        found = {"entities": entities if named else [], "relationships": [met]}
+        return replace(done, text=json.dumps(found))
+
+
+async def test_what_a_relation_stores_of_its_entities_counts_for_no_entity(tmp_path: Path) -> None:
+    """They are stored again where their own merge did not know its chunk."""
+    pages = [f"Captains met in {place}. " * 40 for place in ("Riga", "Oslo", "Kiel")]
+    async with room_at(tmp_path, TwoCaptains()) as room:
+        await room.add("captains.txt", "\n\n".join(pages))
+        ended = await room.until("captains.txt", Status.PROCESSED)
+        assert ended.chunks_total > 1
+        stored = [each.what for each in room.signals if isinstance(each, Stored)]
+        assert sorted(stored) == ["entities", "entities", "relations"]
 
 
 class SlowSummaries(GatedModel):
