@@ -128,9 +128,6 @@ class Progress:
     @property
     def part(self) -> float:
         """How much of its phase is done, from 0 to 1."""
-        if self.phase is Phase.MERGING:  # how many relations there are is known after the entities
-            halves = (self.entities_done, self.entities), (self.relations_done, self.relations)
-            return sum(done / total / 2 for done, total in halves if total)
         done, total = self.steps
         return done / total if total else 0.0
 
