@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from lightrag import LightRAG
 
 NEVER_S = 30 * 24 * 3600  # LightRAG kills calls that are still alive; ours are watched elsewhere
-# LightRAG merges twice as many entities at a time, so that those without a call fill the time of
-# those with one. How many calls really run at once is decided in `calls`.
-MERGED_AT_ONCE = 32
+# Chunks that LightRAG has in hand of each document; after a deletion, twice as many merges. The
+# order of a document's own is in `merges`; how many calls really run at once, in `calls`.
+IN_HAND = 32
 SHUT = "Queue is shutting down"  # what LightRAG says of a call that comes after that
 # LightRAG allows 100 records a chunk; on an 8B model that is minutes, and longer than its context.
 RECORDS = 50
@@ -187,45 +187,30 @@ def _build(
     from lightrag import LightRAG
     from lightrag.utils import EmbeddingFunc, Tokenizer
 
-    tokenizer = PieceTokenizer()
     room = settings.num_ctx - settings.num_ctx // 4  # the rest is for the answer
     # What a question is answered from; most of it is for passages. The offline model has no limit.
     evidence = OFFLINE_EVIDENCE if calls.model.card.backend == "offline" else room - 1500
     at_once = (settings.llm_max_async + 1) * len(settings.ollama_hosts)
-    in_hand = max(MERGED_AT_ONCE, at_once * DOCUMENTS_AT_ONCE)
+    in_hand = max(IN_HAND, at_once * DOCUMENTS_AT_ONCE)
     extract, ask = _closures(desk)
 
     async def embed(texts: list[str], context: str = "", **_: object) -> Any:
         return await embeddings.embed(texts, person=context == "query")
 
-    async def chunk(
-        _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
-    ) -> list[dict[str, Any]]:
-        chunks = await to_thread.run_sync(
-            lambda: chunks_of(
-                content, limit=chunk_tokens, count=tokenizer.count, borders=borders(content)
-            )
-        )
-        desk.lay_out(content, chunks)
-        return [
-            {"tokens": each.tokens, "content": each.text, "chunk_order_index": each.order}
-            for each in chunks
-        ]
-
     with translated():
         return LightRAG(
             working_dir=str(directory),
             workspace=workspace,
-            tokenizer=Tokenizer("pieces", tokenizer),
+            tokenizer=Tokenizer("pieces", PieceTokenizer()),
             chunk_token_size=chunk_tokens,
-            chunking_func=chunk,
+            chunking_func=_chunking(chunk_tokens, desk, borders),
             llm_model_func=extract,
             llm_model_name=calls.model.card.llm,
             llm_model_max_async=in_hand,
             role_llm_configs={
-                # All that LightRAG would ask at once, chunks and twice as many merges of each
-                # document, so that nothing waits in its own queue, where the chunks of the next
-                # document would hold up the merge of this one.
+                # The chunks in hand of each document, and so many of its merges that none of the
+                # model's slots waits for one: in LightRAG's own queue, where the others wait, the
+                # chunks of the next document would hold up the merge of this one.
                 "extract": {"max_async": 3 * in_hand * DOCUMENTS_AT_ONCE},
                 "keyword": {"func": ask, "max_async": 4},
                 "query": {"func": ask, "max_async": 4},
@@ -257,6 +242,25 @@ def _build(
             addon_params={"language": LANGUAGE_MARK},
             **storages,
         )
+
+
+def _chunking(limit: int, desk: Desk, borders: Borders) -> Callable[..., Any]:
+    """What cuts a text for LightRAG, off the loop, and tells the desk of it."""
+    count = PieceTokenizer().count
+
+    async def chunk(
+        _tokenizer: object, content: str, _by: object, _only: object, _overlap: int, _size: int
+    ) -> list[dict[str, Any]]:
+        chunks = await to_thread.run_sync(
+            lambda: chunks_of(content, limit=limit, count=count, borders=borders(content))
+        )
+        desk.lay_out(content, chunks)
+        return [
+            {"tokens": each.tokens, "content": each.text, "chunk_order_index": each.order}
+            for each in chunks
+        ]
+
+    return chunk
 
 
 def _closures(desk: Desk) -> tuple[Callable[..., Any], Callable[..., Any]]:
