@@ -8,9 +8,10 @@ the places: its locks, its log lines, its lists of chunks, what it cleans, copie
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache, wraps
+from functools import wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,17 @@ from librarian.merges import (
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
-TEXTS = 8192  # names come again with each relation and each chunk
+_SHORT = 6  # characters; LightRAG looks closer at numbers that are shorter
+_ODD = re.compile(  # what LightRAG changes in a name or a description, or decides by
+    "^[\"']|</?[BPbp]"
+    "|[\u00a0\u2014\u2018\u2019\u201c\u201d\u202f\u3000\u300a\u4e00-\u9fa5\uff00-\uff5e]"
+)
 
 Merge = Callable[[Iterable[str] | None, Iterable[str] | None], list[str]]
 Repair = Callable[..., Any]
 Write = Callable[..., Awaitable[None]]
 Say = Callable[..., None]
+Clean = Callable[..., str]
 
 _locks = PerLoop(Locks)
 
@@ -47,7 +53,7 @@ def lighten() -> None:
     Its locks, several for every entity and relation, spawn a task for each release. A line of its
     log costs as much as a merge, whether it is kept or not. Its lists of chunks are split name by
     name, and copied, and those of a name that a whole book has are long. What it cleans of a
-    chunk's answer are mostly names that it has cleaned before. What it packs is hardly smaller.
+    chunk's answer is mostly clean. What it packs is hardly smaller.
     """
     from lightrag import operate, pipeline, utils
     from lightrag.kg import json_doc_status_impl, json_kv_impl, nano_vector_db_impl
@@ -70,8 +76,9 @@ def lighten() -> None:
         operate._rebuild_from_extraction_result, PerLoop(lambda: Turns(most=1))
     )
     pipeline.merge_nodes_and_edges = asked_first(operate.merge_nodes_and_edges)
-    utils.normalize_extracted_info = lru_cache(TEXTS)(utils.normalize_extracted_info)
-    operate.sanitize_text_for_encoding = lru_cache(TEXTS)(utils.sanitize_text_for_encoding)
+    utils.normalize_extracted_info = where_odd(utils.normalize_extracted_info)
+    utils.sanitize_text_for_encoding = where_unclean(utils.sanitize_text_for_encoding)
+    operate.sanitize_text_for_encoding = utils.sanitize_text_for_encoding
     operate.repair_vlm_json_escape_damage_nested = where_needed(
         utils.repair_vlm_json_escape_damage_nested
     )
@@ -141,6 +148,34 @@ def where_needed(repair: Repair) -> Repair:
         return repair(value, context=context)
 
     return repaired
+
+
+def where_unclean(clean: Clean) -> Clean:
+    """The same as `clean` of LightRAG, which looks for what cannot be stored several times.
+
+    Most texts are lines of letters without `&`, which begins what HTML writes in other words.
+    """
+
+    @wraps(clean)
+    def cleaned(text: str, replacement_char: str = "") -> str:
+        if "&" not in text and text.replace("\n", " ").isprintable():
+            return text.strip()
+        return clean(text, replacement_char)
+
+    return cleaned
+
+
+def where_odd(normalize: Clean) -> Clean:
+    """The same as `normalize` of LightRAG, which looks for each sign of Chinese by itself."""
+
+    @wraps(normalize)
+    def normalized(name: str, remove_inner_quotes: bool = False) -> str:
+        plain = name.strip()
+        if (len(plain) >= _SHORT or plain.isalpha()) and not _ODD.search(name):
+            return plain
+        return normalize(name, remove_inner_quotes)
+
+    return normalized
 
 
 def plain_copy(value: Any) -> Any:

@@ -13,9 +13,7 @@ from functools import lru_cache
 
 # Calibrated so that books come out at about as many tokens as with the tokenizers of current
 # models: a Latin piece of four letters, a Cyrillic one of three, with the space before it.
-_PIECE = re.compile(
-    r" ?[A-Za-z]{1,4}| ?[^\W\d_A-Za-z]{1,3}| ?\d{1,3}|\s{1,4}| ?[^\w\s]{1,3}|.", re.S
-)
+_PIECE = re.compile(r" ?(?:[^\W\d_A-Za-z]{1,3}|[A-Za-z]{1,4}|\d{1,3})|\s{1,4}|[^\w\s]{1,3}|_", re.S)
 _SHIFT = 21
 _MASK = (1 << _SHIFT) - 1
 
@@ -33,7 +31,7 @@ class PieceTokenizer:
 
     def count(self, content: str) -> int:
         """How many tokens a text has, without making them."""
-        return len(_PIECE.findall(content))
+        return _PIECE.subn("", content)[1]
 
 
 @lru_cache(maxsize=1 << 16)

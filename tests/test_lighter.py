@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lightrag import operate, utils
 from lightrag.kg import json_doc_status_impl, json_kv_impl, nano_vector_db_impl, shared_storage
@@ -32,6 +32,8 @@ from librarian.lighter import (
     stored,
     untimed,
     where_needed,
+    where_odd,
+    where_unclean,
 )
 
 IDS = st.lists(st.one_of(st.text(max_size=4), st.sampled_from(["a", "b<SEP>a", " a ", "<SEP>"])))
@@ -64,14 +66,12 @@ def test_it_is_what_lightrag_uses() -> None:
     assert "merge_source_ids(existing_full_source_ids, new" in inspect.getsource(
         operate._merge_edges_then_upsert
     )
-    assert "normalize_extracted_info(" in inspect.getsource(
-        utils.sanitize_and_normalize_extracted_text
-    )
-    before = utils.normalize_extracted_info.cache_info().hits
-    for _ in range(2):
-        assert utils.normalize_entity_name("“Анна” <br>Керн") == "Анна Керн"
-        assert utils.sanitize_and_normalize_extracted_text("“Анна” и Керн") == "“Анна” и Керн"
-    assert utils.normalize_extracted_info.cache_info().hits >= before + 2
+    source = inspect.getsource(utils.sanitize_and_normalize_extracted_text)
+    for name in ("normalize_extracted_info", "sanitize_text_for_encoding"):
+        assert f"{name}(" in source
+        assert hasattr(getattr(utils, name), "__wrapped__")
+    assert utils.normalize_entity_name("“Анна” <br>Керн") == "Анна Керн"
+    assert utils.sanitize_and_normalize_extracted_text("“Анна” и Керн") == "“Анна” и Керн"
 
 
 def test_a_second_time_changes_nothing() -> None:
@@ -79,6 +79,65 @@ def test_a_second_time_changes_nothing() -> None:
     before = NamespaceLock.__aenter__, _KeyedLockContext.__aenter__, utils.logger.info
     lighten()
     assert before == (NamespaceLock.__aenter__, _KeyedLockContext.__aenter__, utils.logger.info)
+
+
+# --- what is cleaned ---------------------------------------------------------------------------
+
+ODD = (
+    "\"'<>/pPbBrR &;#6amp\n\t\r\x00\x7f\x85\u00a0\u2014\u2018\u2019\u201c\u201d\u202f\u2028\u3000"
+    "\u300a\u300b\u4e00\u9fa5\uff08\uff0d\uff0f\uff11\uff21\uff5a\ud800\udfff\ufffe\uffff1.5aЯж,()"
+)
+CLEANED = st.one_of(
+    st.text(ODD, max_size=12),
+    st.text(max_size=9),
+    st.tuples(st.text(ODD, max_size=3), st.text("Анна Керн 12.", max_size=12)).map("".join),
+)
+HARD = (
+    *("12345", "1.2.3", "123.45", ".12345", "  12  ", "  1.2.3  ", '"Анна Керн"', "'Анна' Керн'"),
+    *(' "Анна Керн"', "<br >Анна Керн", "Анна</P>Керн", "Анна &amp; Керн", "&#55296;&#0;Анна Керн"),
+    *(
+        "Анна\nКерн ",
+        "Анна\u00a0Керн",
+        "《Анна Керн》",
+        "中 文 английский",
+        "Анна — Керн",
+        "\u2028",
+    ),
+)
+
+
+@pytest.mark.parametrize("text", HARD)
+def test_hard_texts_are_cleaned_as_lightrag_cleans_them(text: str) -> None:
+    cleaned_alike(text)
+
+
+@settings(max_examples=2000)
+@given(CLEANED)
+def test_texts_are_cleaned_as_lightrag_cleans_them(text: str) -> None:
+    cleaned_alike(text)
+
+
+def cleaned_alike(text: str) -> None:
+    """Both ways to clean it come to what LightRAG's own come to."""
+    clean = inspect.unwrap(utils.sanitize_text_for_encoding)
+    normalize = inspect.unwrap(utils.normalize_extracted_info)
+    assert where_unclean(clean)(text) == clean(text)
+    assert where_unclean(clean)(text, "?") == clean(text, "?")
+    for inner in (False, True):
+        assert where_odd(normalize)(text, inner) == normalize(text, inner)
+
+
+def test_plain_texts_are_not_looked_through() -> None:
+    seen: list[str] = []
+
+    def look(text: str, _: object = None) -> str:
+        seen.append(text)
+        return text
+
+    for way in (where_unclean(look), where_odd(look)):
+        assert way(" Анна Керн, 1829 ") == "Анна Керн, 1829"
+        assert way(" Анна") == "Анна"
+    assert not seen
 
 
 # --- lines of the log ------------------------------------------------------------------------
@@ -163,10 +222,8 @@ def test_answers_are_mended_and_descriptions_cleaned_by_these() -> None:
     assert inspect.unwrap(mend) is utils.repair_vlm_json_escape_damage_nested
     assert "parsed = repair_vlm_json_escape_damage_nested(parsed" in inspect.getsource(operate)
     clean = operate.sanitize_text_for_encoding
-    assert inspect.unwrap(clean) is utils.sanitize_text_for_encoding
-    before = clean.cache_info().hits
-    assert [clean("a&amp;b\x00") for _ in range(2)] == ["a&b", "a&b"]
-    assert clean.cache_info().hits == before + 1
+    assert clean is utils.sanitize_text_for_encoding
+    assert clean("a&amp;b\x00") == "a&b"
     assert "sanitized = sanitize_text_for_encoding(desc)" in inspect.getsource(operate)
 
 
