@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ from librarian.signals import (
     Merged,
     Merging,
     Signal,
+    Step,
     Stored,
 )
 from librarian.snapshot import DocumentView
@@ -53,6 +55,7 @@ class Indexing:
         self._engine: Engine | None = None
         self._outlook = Outlook(library, calls)
         self._active: dict[str, Progress] = {}
+        self._stored: Counter[tuple[str, str]] = Counter()  # of which `_progress` knows nothing yet
         self._taken: dict[str, Document] = {}  # the active ones as they were taken up
         self._stopping: set[str] = set()  # a person asked for a pause
         self._gone: set[str] = set()  # a person deleted it meanwhile
@@ -90,10 +93,20 @@ class Indexing:
     def hear(self, signal: Signal) -> None:
         """Takes a line of LightRAG's progress."""
         self.moved_s = now = self._clock()
-        if progress := self._active.get(signal.document):
+        if isinstance(signal, Stored):  # of every entity and relation
+            self._stored[signal.document, signal.what] += signal.count
+        elif progress := self._progress().get(signal.document):
             self._active[signal.document] = self._after(signal, progress, now)
 
-    def _after(self, signal: Signal, progress: Progress, now: float) -> Progress:
+    def _progress(self) -> dict[str, Progress]:
+        """How far the documents are that are being processed."""
+        for (doc_id, what), count in self._stored.items():
+            if progress := self._active.get(doc_id):
+                self._active[doc_id] = progress.stored(what, count)
+        self._stored.clear()
+        return self._active
+
+    def _after(self, signal: Step, progress: Progress, now: float) -> Progress:
         match signal:
             case Chunked(_, total):
                 return progress.chunked(total, now)
@@ -102,8 +115,6 @@ class Indexing:
                 return progress.chunk_done(done, total, saved=saved, now_s=now)
             case Merging(_, what, total):
                 return progress.merging(what, total, now)
-            case Stored(_, what):
-                return progress.stored(what)
             case Merged():
                 return progress.merged(now)
             case Embedding(_, texts):
@@ -160,7 +171,7 @@ class Indexing:
         self, documents: Sequence[Document]
     ) -> tuple[tuple[DocumentView, ...], Queue | None]:
         """All documents with what is being done to them now, and how long the queue will take."""
-        judge = self._outlook.judging(documents, self._active, self._clock())
+        judge = self._outlook.judging(documents, self._progress(), self._clock())
         return judge() if len(documents) < MANY else await to_thread.run_sync(judge)
 
     async def probed(self, speed: Speed) -> None:
@@ -175,7 +186,7 @@ class Indexing:
 
     def view(self, document: Document) -> DocumentView:
         """A document with what is being done to it at this moment."""
-        return self._outlook.views((document,), self._active, self._clock())[0][0]
+        return self._outlook.views((document,), self._progress(), self._clock())[0][0]
 
     async def _start_next(self, tasks: TaskGroup, engine: Engine) -> None:
         # Read first: a version in it that takes the place of another comes with that deletion.
@@ -242,7 +253,7 @@ class Indexing:
             status, error = Status.PAUSED, None
         elif status is Status.FAILED and error and INTERRUPTED in error:
             status, error = Status.PENDING, None  # its merge was ended for another's sake
-        progress, now = self._active[document.id], self._clock()
+        progress, now = self._progress()[document.id], self._clock()
         whole = status is Status.PROCESSED
         if whole:
             self._outlook.learn(document, progress, now)
@@ -293,7 +304,7 @@ class Indexing:
 
     async def _keep(self) -> None:
         now = self._clock()
-        documents = [shown(self._taken[key], each, now) for key, each in self._active.items()]
+        documents = [shown(self._taken[key], each, now) for key, each in self._progress().items()]
         try:
             await self._outlook.keep(documents, now)
         except LibraryError as exc:  # a full disk; the answers themselves wait for room

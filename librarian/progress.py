@@ -82,13 +82,13 @@ class Progress:
             return begun._moved(entities=max(total, self.entities))
         return begun._moved(relations=max(total, self.relations))
 
-    def stored(self, what: str) -> Progress:
-        """After an entity or a relation of it was stored."""
+    def stored(self, what: str, count: int) -> Progress:
+        """After so many entities or relations of it were stored."""
         if self.phase is not Phase.MERGING:
             return self
         if what == "entities":
-            return self._moved(entities_done=min(self.entities, self.entities_done + 1))
-        return self._moved(relations_done=min(self.relations, self.relations_done + 1))
+            return self._moved(entities_done=min(self.entities, self.entities_done + count))
+        return self._moved(relations_done=min(self.relations, self.relations_done + count))
 
     def merged(self, now_s: float) -> Progress:
         """When its merging has ended."""
@@ -133,10 +133,7 @@ class Progress:
 
     def _moved(self, **changes: Any) -> Progress:
         moved = replace(self, **changes)
-        share = moved._reached()
-        if share > self.share:  # nobody else has seen it yet, and this is done for every entity
-            object.__setattr__(moved, "share", share)
-        return moved
+        return replace(moved, share=max(self.share, moved._reached()))
 
     def _reached(self) -> float:
         """The share by what is done; what was extracted before is done in every phase."""

@@ -51,10 +51,11 @@ class Merging:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One merged entity or relation of a document is in the graph."""
+    """Merged entities or relations of a document are in the graph."""
 
     document: str
     what: str  #: `entities` or `relations`
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Embedded:
     texts: int
 
 
-Signal = Chunked | ChunkExtracted | Merging | Stored | Merged | Embedding | Embedded
+Step = Chunked | ChunkExtracted | Merging | Merged | Embedding | Embedded
+Signal = Step | Stored
 Heard = Callable[[Signal], None]
 
 _CHUNK = re.compile(r"Chunk (\d+) of (\d+) extracted (\d+) Ent \+ (\d+) Rel (doc-\w+)-chunk-(\d+)$")
@@ -155,8 +157,7 @@ def attend(storage: Any, what: str, heard: Heard, soon: Callable[[Iterable[str]]
             for document, total in Counter(row["full_doc_id"] for row in data.values()).items():
                 heard(Chunked(document, total))
         elif _merging.get() == what:
-            for _ in data:
-                heard(Stored(_document.get(), what))
+            heard(Stored(_document.get(), what, len(data)))
 
     async def heard_delete(ids: list[str]) -> None:
         await delete(ids)

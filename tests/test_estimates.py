@@ -230,7 +230,7 @@ def test_merging_embedding_and_saving_have_an_estimate_too() -> None:
     merging = Progress(started_s=0.0, phase_s=0.0).chunked(100, 0.0).merging("entities", 80, 0.0)
     assert left_of(merging, 0, pace, 1, 1.0).merges == pytest.approx(10.0)
     for _ in range(60):
-        merging = merging.stored("entities")
+        merging = merging.stored("entities", 1)
     assert left_of(merging, 0, pace, 1, 99.0).merges == 20  # those that are left wait for a call
     embedding = merging.merged(100.0).embedding(10, 100.0)
     assert left_of(embedding, 0, pace, 1, 100.0).rest_s == pytest.approx(54.0)

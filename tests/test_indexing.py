@@ -26,7 +26,7 @@ from librarian.library import Library
 from librarian.models.offline import OfflineModel
 from librarian.models.protocol import Completion, Heard, Model, Prompt
 from librarian.settings import Settings
-from librarian.signals import Chunked, ChunkExtracted, Merged, Merging, Signal
+from librarian.signals import Chunked, ChunkExtracted, Merged, Merging, Signal, Stored
 
 pytestmark = pytest.mark.anyio
 
@@ -352,6 +352,27 @@ async def test_progress_of_unknown_documents_is_passed_over(tmp_path: Path) -> N
         room.indexing.hear(Merging("doc-unknown", "entities", 3))
         room.indexing.hear(Merged())
         assert not room.indexing.busy
+
+
+async def test_what_is_stored_between_two_looks_is_counted_at_once(tmp_path: Path) -> None:
+    model = GatedModel()
+    model.held = {"Boris"}
+    async with room_at(tmp_path, model) as room:
+        await room.add("b.txt", page("Boris"))
+        held = await room.when("b.txt", lambda _: model.asked)
+        room.indexing.hear(Merging(held.id, "entities", 10))
+        room.indexing.hear(Stored(held.id, "entities", 1))
+        room.indexing.hear(Stored(held.id, "entities", 2))
+        assert room.indexing.view(held).phase_done == 3
+        room.indexing.hear(Stored(held.id, "entities", 1))
+        room.indexing.hear(Merging(held.id, "relations", 5))
+        room.indexing.hear(Stored(held.id, "relations", 1))
+        assert room.indexing.view(held).phase_done == 5
+        assert room.indexing.view(held).phase_total == 15
+        room.indexing.hear(Stored("doc-unknown", "entities", 1))
+        assert room.indexing.view(held).phase_done == 5
+        model.gate.set()
+        await room.until("b.txt", Status.PROCESSED)
 
 
 # --- chunks without an answer, merges, and the order of the queue ---------------------------

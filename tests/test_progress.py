@@ -52,10 +52,14 @@ def test_steps_are_those_of_the_phase() -> None:
     assert progress.steps == (3, 10)
     merging = progress.merging("entities", 7, 200.0)
     assert merging.steps == (0, 7)
-    assert merging.stored("entities").stored("entities").steps == (2, 7)
-    relations = merging.merging("relations", 5, 210.0).stored("relations")
+    assert (
+        merging.stored("entities", 1).stored("entities", 1).steps
+        == merging.stored("entities", 2).steps
+        == (2, 7)
+    )
+    relations = merging.merging("relations", 5, 210.0).stored("relations", 1)
     assert relations.steps == (1, 12)
-    assert relations.stored("entities").steps == (2, 12)  # both are merged at the same time
+    assert relations.stored("entities", 1).steps == (2, 12)  # both are merged at the same time
     embedding = relations.merged(220.0).embedding(20, 220.0).embedding(2, 220.0)
     assert embedding.steps == (0, 22)
     assert embedding.embedded(10, 221.0).steps == (10, 22)
@@ -118,7 +122,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
         lambda t: lambda p: p.chunk_done(t[0], t[1], saved=t[2], now_s=1.0)
     ),
     st.tuples(whats, numbers).map(lambda t: lambda p: p.merging(t[0], t[1], 1.0)),
-    whats.map(lambda what: lambda p: p.stored(what)),
+    st.tuples(whats, numbers).map(lambda given: lambda p: p.stored(*given)),
     st.just(lambda p: p.merged(1.0)),
     numbers.map(lambda n: lambda p: p.embedding(n, 1.0)),
     numbers.map(lambda n: lambda p: p.embedded(n, 1.0)),
