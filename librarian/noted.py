@@ -16,6 +16,7 @@ from librarian.changes import Change
 Row = dict[str, Any]
 Matrix = NDArray[np.float32]
 _GROWS = 2  # times; each growth copies everything once
+_AT_ONCE = 256  # rows; memory that is used again costs less than memory that is new
 _HEAD = b"""<?xml version="1.0" encoding="UTF-8"?>
 <graphml xmlns="http://graphml.graphdrawing.org/xmlns">
 """
@@ -214,9 +215,12 @@ class NotedVectors:
 
     def upsert(self, datas: Sequence[Row]) -> None:
         """Takes rows, each with its vector under `__vector__`."""
-        given = [row.pop("__vector__") for row in datas]
-        vectors = np.asarray(given, dtype=np.float32).reshape(len(datas), self.dimension)
-        self._put(datas, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        self._make_room(len(self.rows) + len(datas))
+        for start in range(0, len(datas), _AT_ONCE):
+            rows = datas[start : start + _AT_ONCE]
+            given = [row.pop("__vector__") for row in rows]
+            vectors = np.asarray(given, dtype=np.float32).reshape(len(rows), self.dimension)
+            self._put(rows, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
     def get(self, ids: Iterable[str]) -> list[Row]:
         """The rows of these ids that there are."""

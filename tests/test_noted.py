@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nano_vectordb import NanoVectorDB
 
 from librarian.noted import NotedGraph, NotedRows, NotedVectors, Row
 
@@ -113,6 +117,28 @@ def test_the_nearest_vectors_are_those_of_a_search_through_all() -> None:
     assert [each["__id__"] for each in some] == [each for each in odd if cosines[each] >= 0.1][:3]
     assert found.query(wanted, 3, filter_lambda=lambda _: False) == []
     assert [each["__id__"] for each in found.get(["3", "7", "4"])] == ["3", "4"]
+
+
+def test_many_rows_at_once_come_out_as_those_of_nano_vector_db(tmp_path: Path) -> None:
+    given_ = [row(str(number % 700), number) for number in range(1000)]  # some come twice
+    theirs = NanoVectorDB(4, storage_file=str(tmp_path / "vdb.json"))
+    found = vectors()
+    for each in (found, theirs):
+        each.upsert(datas=[dict(one) for one in given_[:300]])
+        each.upsert(datas=[dict(one) for one in given_[300:]])
+    stored = theirs._NanoVectorDB__storage
+    expected = {
+        each["__id__"]: (each["content"], vector.tolist())
+        for each, vector in zip(stored["data"], stored["matrix"], strict=True)
+    }
+    mine = held(found)
+    assert mine.keys() == expected.keys()
+    assert len(mine) == 700
+    assert {name: words for name, (words, _) in mine.items()} == {
+        name: words for name, (words, _) in expected.items()
+    }
+    for name, (_, vector) in mine.items():
+        assert vector == pytest.approx(expected[name][1], abs=1e-6)
 
 
 WRITTEN = st.text(
