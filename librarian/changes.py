@@ -72,7 +72,10 @@ class Changes:
         Raises:
             LibraryError: there is no room.
         """
-        rows = [(each.storage, each.key, _text(each.value), each.vector) for each in changes]
+        rows = [
+            (each.storage, each.key, None if each.value is None else said(each.value), each.vector)
+            for each in changes
+        ]
         with self._guard:
             self._do("BEGIN IMMEDIATE")
             try:
@@ -84,7 +87,9 @@ class Changes:
                 if isinstance(exc, sqlite3.Error):
                     raise self._error(exc) from exc
                 raise
-            self.bytes += sum(len(value or "") + len(vector or b"") for _, _, value, vector in rows)
+            self.bytes += sum(
+                len(value or b"") + len(vector or b"") for _, _, value, vector in rows
+            )
 
     def read(self, storage: str) -> list[Change]:
         """What has changed in one storage."""
@@ -139,11 +144,12 @@ def forget(folder: Path, beginning: str) -> None:
         raise LibraryError(f"{path} could not be written: {exc}.") from exc
 
 
-def _text(value: object) -> str | None:
-    if value is None:
-        return None
+def said(value: object) -> bytes:
+    """A value in JSON, as `json` reads it: with infinite numbers and halves of letters."""
     try:
-        text = orjson.dumps(value).decode()
+        data = orjson.dumps(value)
     except TypeError:  # half a letter, which only an escape can write, or a very large number
-        return json.dumps(value)
-    return json.dumps(value) if "null" in text else text  # it also stands for infinity there
+        return json.dumps(value).encode()
+    if b"null" in data and orjson.loads(data) != value:  # it also stands for infinity
+        return json.dumps(value).encode()
+    return data

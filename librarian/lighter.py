@@ -11,7 +11,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
-from functools import wraps
+from functools import lru_cache, wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from librarian.merges import (
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
+LONG = 1 << 16  # characters of a text that is more than a prompt
+PROMPTS = 16
 _SHORT = 6  # characters; LightRAG looks closer at numbers that are shorter
 _ODD = re.compile(  # what LightRAG changes in a name or a description, or decides by
     "^[\"']|</?[BPbp]"
@@ -79,6 +81,7 @@ def lighten() -> None:
     utils.normalize_extracted_info = where_odd(utils.normalize_extracted_info)
     utils.sanitize_text_for_encoding = where_unclean(utils.sanitize_text_for_encoding)
     operate.sanitize_text_for_encoding = utils.sanitize_text_for_encoding
+    utils.remove_think_tags = where_thought(utils.remove_think_tags)
     operate.repair_vlm_json_escape_damage_nested = where_needed(
         utils.repair_vlm_json_escape_damage_nested
     )
@@ -153,16 +156,28 @@ def where_needed(repair: Repair) -> Repair:
 def where_unclean(clean: Clean) -> Clean:
     """The same as `clean` of LightRAG, which looks for what cannot be stored several times.
 
-    Most texts are lines of letters without `&`, which begins what HTML writes in other words.
+    Most texts are lines of letters without `&`, which begins what HTML writes in other words. Of
+    the others, most are the same instructions for each chunk.
     """
+    known = lru_cache(PROMPTS)(clean)
 
     @wraps(clean)
     def cleaned(text: str, replacement_char: str = "") -> str:
         if "&" not in text and text.replace("\n", " ").isprintable():
             return text.strip()
-        return clean(text, replacement_char)
+        return (known if len(text) < LONG else clean)(text, replacement_char)
 
     return cleaned
+
+
+def where_thought(remove: Clean) -> Clean:
+    """The same as `remove` of LightRAG, which looks at each letter of an answer for a thought."""
+
+    @wraps(remove)
+    def removed(text: str) -> str:
+        return remove(text) if "</think>" in text or type(text) is not str else text.strip()
+
+    return removed
 
 
 def where_odd(normalize: Clean) -> Clean:

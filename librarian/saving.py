@@ -9,7 +9,6 @@ while nothing else goes on.
 from __future__ import annotations
 
 import base64
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
-from librarian.changes import NAME, Changes
+from librarian.changes import NAME, Changes, said
 from librarian.durable import write_pieces
 from librarian.errors import LibrarianError
 from librarian.noted import Matrix, NotedGraph, NotedRows, NotedVectors, Row
@@ -183,25 +182,18 @@ def _pieces(noted: Noted) -> Iterator[bytes]:
 def _rows_pieces(rows: list[tuple[str, Row]]) -> Iterator[bytes]:
     yield b"{\n"
     for number, (key, row) in enumerate(rows):
-        yield b",\n" * (number > 0) + _json(key) + b": " + _json(row)
+        yield b",\n" * (number > 0) + said(key) + b": " + said(row)
     yield b"\n}\n"
 
 
 def _vectors_pieces(dimension: int, rows: list[Row], matrix: Matrix) -> Iterator[bytes]:
     yield b'{"embedding_dim": %d, "data": [\n' % dimension
     for number, row in enumerate(rows):
-        yield b",\n" * (number > 0) + _json(row)
+        yield b",\n" * (number > 0) + said(row)
     yield b'\n], "matrix": "'
     for start in range(0, len(matrix), _ROWS_A_PIECE):
         yield base64.b64encode(matrix[start : start + _ROWS_A_PIECE].tobytes())
     yield b'"}'
-
-
-def _json(value: object) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a letter, which only an escape can write
-        return json.dumps(value).encode()
 
 
 def _size(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import inspect
 import logging
 import re
@@ -23,9 +24,11 @@ from lightrag.kg.shared_storage import (
     get_namespace_lock,
     get_storage_keyed_lock,
 )
+from lightrag.utils import TruncatedResponse
 
 from librarian import lighter
 from librarian.lighter import (
+    LONG,
     lighten,
     merging,
     plain_copy,
@@ -33,6 +36,7 @@ from librarian.lighter import (
     untimed,
     where_needed,
     where_odd,
+    where_thought,
     where_unclean,
 )
 
@@ -127,6 +131,42 @@ def cleaned_alike(text: str) -> None:
         assert where_odd(normalize)(text, inner) == normalize(text, inner)
 
 
+def test_instructions_are_cleaned_once() -> None:
+    seen: list[str] = []
+
+    def look(text: str, _: object = None) -> str:
+        seen.append(text)
+        return html.unescape(text)
+
+    way = where_unclean(look)
+    assert [way("a &amp; b") for _ in range(3)] == ["a & b"] * 3
+    assert len(seen) == 1
+    book = "a &amp; b" * LONG
+    assert way(book) == way(book)
+    assert len(seen) == 3  # a whole book is not kept for it
+
+
+THOUGHTS = st.lists(
+    st.sampled_from(["<think>", "</think>", "a", "\n", " ", "</", "{}"]), max_size=9
+)
+
+
+@given(THOUGHTS.map("".join))
+@example("no </think> {}")
+@example(" {} ")
+def test_thoughts_are_removed_as_lightrag_removes_them(text: str) -> None:
+    remove = inspect.unwrap(utils.remove_think_tags)
+    assert where_thought(remove)(text) == remove(text)
+
+
+def test_an_answer_that_was_cut_off_stays_one() -> None:
+    lighten()
+    assert "res = remove_think_tags(res)" in inspect.getsource(utils.use_llm_func_with_cache)
+    for text in ("{} ", "<think>a</think> {}"):
+        removed = utils.remove_think_tags(TruncatedResponse(text))
+        assert (type(removed), removed) == (TruncatedResponse, "{}")
+
+
 def test_plain_texts_are_not_looked_through() -> None:
     seen: list[str] = []
 
@@ -134,7 +174,7 @@ def test_plain_texts_are_not_looked_through() -> None:
         seen.append(text)
         return text
 
-    for way in (where_unclean(look), where_odd(look)):
+    for way in (where_unclean(look), where_odd(look), where_thought(look)):
         assert way(" Анна Керн, 1829 ") == "Анна Керн, 1829"
         assert way(" Анна") == "Анна"
     assert not seen
