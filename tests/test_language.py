@@ -14,7 +14,10 @@ SCRIPTS = {
     "Cyrillic": "[\u0400-\u052f]",
     "East Asian": "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]",
 }
-BORDERS = "@AZ[`az{\u00bf\u00c0\u024f\u0250\u03ff\u0400\u052f\u0530\u303f\u3040\u30ff\u3100\u4dff\u4e00\u9fff\ua000\uabff\uac00\ud7af\ud7b0"
+BORDERS = (
+    "@AZ[`az{\u00bf\u00c0\u024f\u0250\u03ff\u0400\u052f\u0530\u303f\u3040\u30ff\u3100"
+    "\u4dff\u4e00\u9fff\ua000\uabff\uac00\ud7af\ud7b0"
+)
 
 
 @given(st.text(st.characters()) | st.text(BORDERS))
