@@ -78,6 +78,7 @@ class Rooms:
         self._lags: list[tuple[float, float]] = []
         self._documents: tuple[Document, ...] = ()
         self._graph: Graph | None = None
+        self._reading_graph = anyio.Lock()
         self._graph_version = ""
 
     async def live(self) -> None:
@@ -128,10 +129,12 @@ class Rooms:
     async def graph(self) -> Graph:
         """The whole graph; the same object until it changes."""
         engine = await self.engine_ready()
-        if self._graph is None or self._graph_version != engine.version:
-            self._graph_version = engine.version
-            self._graph = await engine.graph()
-        return self._graph
+        async with self._reading_graph:  # it may take seconds, and several tabs ask for it
+            if self._graph is None or self._graph_version != engine.version:
+                version = engine.version
+                self._graph = await engine.graph()
+                self._graph_version = version
+            return self._graph
 
     async def clear_answers(self, what: str) -> None:
         """Forgets answers of the model; `what` is one of `CACHES`.

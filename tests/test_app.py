@@ -230,6 +230,10 @@ def test_the_graph_is_the_same_object_until_it_changes(librarian: Librarian) -> 
     assert librarian.graph() is first
     librarian.add_text("music.txt", MUSIC_RU)
     until_processed(librarian, "music.txt")
+    with ThreadPoolExecutor(4) as tabs:
+        seen = list(tabs.map(lambda _: librarian.graph(), range(4)))
+    assert all(each is seen[0] for each in seen)
+    assert seen[0] is librarian.graph() is not first
     assert librarian.graph().version != first.version
 
 

@@ -16,7 +16,7 @@ from librarian.settings import Settings
 from tests.conftest import Opened, until, until_processed, until_status, view_of
 from tests.ollama_server import OllamaServer
 from tests.postgres_server import PostgresServer
-from tests.test_app import extractions, long_text
+from tests.test_app import ENGINE_EN, extractions, long_text
 from tests.test_postgres import answered, settings_of
 
 BOOK = long_text(14)
@@ -123,3 +123,20 @@ def test_a_question_is_told_while_the_server_is_away_and_answered_when_it_is_bac
     postgres.start()
     assert "Thorn3" in answered(librarian, "Who sailed to the island of Thorn3?")
     assert librarian.snapshot().health.verdict == "idle"
+
+
+def test_a_graph_that_could_not_be_read_is_read_when_the_server_is_back(
+    tmp_path: Path, postgres: PostgresServer, opened: Opened
+) -> None:
+    librarian = opened(settings_of(tmp_path / "home", postgres.url))
+    librarian.add_text("engine.txt", ENGINE_EN)
+    until_processed(librarian, "engine.txt")
+    before = librarian.graph()
+    librarian.add_text("book.txt", BOOK)
+    until_processed(librarian, "book.txt")
+    postgres.stop()
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            librarian.graph()
+    postgres.start()
+    assert len(librarian.graph().entities) > len(before.entities)
