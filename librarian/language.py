@@ -17,11 +17,11 @@ _NAMES = {
 _SCRIPTS = dict.fromkeys(
     ("Belarusian", "Bulgarian", "Kazakh", "Russian", "Serbian", "Ukrainian"), "Cyrillic"
 ) | dict.fromkeys(("Chinese", "Japanese", "Korean"), "East Asian")
-_LETTERS = {
-    "Latin": ("AZ", "az", "\u00c0\u024f"),
-    "Cyrillic": ("\u0400\u052f",),
-    "East Asian": ("\u3040\u30ff", "\u4e00\u9fff", "\uac00\ud7af"),
-}  # first and last of each range
+_LETTERS = {  # first and last of each range
+    "Latin": ((0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F)),
+    "Cyrillic": ((0x400, 0x52F),),
+    "East Asian": ((0x3040, 0x30FF), (0x4E00, 0x9FFF), (0xAC00, 0xD7AF)),
+}
 _LEAST_LETTERS = 60
 _MANY_LETTERS = 400  # from here on the words of a text tell Latin languages apart
 _CLEAR = 0.7  # share of one script; names stay in theirs
@@ -74,8 +74,7 @@ def _letters(text: str) -> dict[str, int]:
     units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)
     return {
         name: sum(
-            int(np.count_nonzero((units >= ord(first)) & (units <= ord(last))))
-            for first, last in ranges
+            int(np.count_nonzero((units >= first) & (units <= last))) for first, last in ranges
         )
         for name, ranges in _LETTERS.items()
     }
