@@ -55,8 +55,8 @@ async def lifespan(_: object) -> AsyncIterator[None]:
 
 
 def load_tables() -> None:
-    """Loads what the first table of a page would wait a second for."""
-    for name in ("pandas", "pyarrow.compute"):
+    """Loads what the first page, and its first table, would wait a second for."""
+    for name in ("PIL.Image", "pandas", "pyarrow.compute"):
         import_module(name)
 
 
