@@ -39,3 +39,12 @@ class Graph:
     entities: tuple[Entity, ...]
     relations: tuple[Relation, ...]
     version: str
+
+    def entity(self, name: str) -> Entity | None:
+        """The one of that name; it looks at each."""
+        return next((one for one in self.entities if one.name == name), None)
+
+    def relation(self, one: str, other: str) -> Relation | None:
+        """The one between two entities, in either order; it looks at each."""
+        ends = {(one, other), (other, one)}
+        return next((each for each in self.relations if (each.source, each.target) in ends), None)

@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from librarian.documents import (
     Admission,
@@ -234,8 +235,21 @@ def chosen(views: Iterable[DocumentView], choice: Choice) -> list[DocumentView]:
 
     Of its text every word must be in the name or a tag, in any case; `ё` is `е`.
     """
+    if choice == Choice():
+        return list(views)
     words = _folded(choice.text).split()
     return [view for view in views if _is_chosen(view.document, choice, words)]
+
+
+def like(names: Mapping[str, str], text: str, most: int) -> list[str]:
+    """The keys of the first `most` names that have every word of a text, as `chosen` compares."""
+    words = _folded(text).split()
+    found = (
+        key
+        for key, name in names.items()
+        if not words or all(word in _folded(name) for word in words)
+    )
+    return list(islice(found, most))
 
 
 def _is_chosen(document: Document, choice: Choice, words: Sequence[str]) -> bool:

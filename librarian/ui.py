@@ -18,6 +18,7 @@ from librarian.documents import Status
 from librarian.errors import LibrarianError
 from librarian.estimates import between, sentence
 from librarian.evidence import Passage
+from librarian.knowledge import Graph
 from librarian.registry import PROCESS
 from librarian.snapshot import DocumentView, Snapshot
 
@@ -46,6 +47,12 @@ def get_librarian() -> Librarian:
     except LibrarianError as exc:
         st.error(plain(str(exc)), icon=":material/error:")
         st.stop()
+
+
+def whole_graph(librarian: Librarian) -> Graph:
+    """The graph of the library; a large one takes some seconds where it has changed."""
+    with st.spinner("Reading the graph…", show_time=True):
+        return librarian.graph()
 
 
 def banners(snapshot: Snapshot, *, whole: bool = False) -> None:

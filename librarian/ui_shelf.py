@@ -21,6 +21,7 @@ from librarian.shelf import (
     standing_of,
 )
 from librarian.snapshot import DocumentView
+from librarian.ui_many import part
 
 KEPT_DAYS = round(KEPT_S / 86_400)
 NAMED = 8  # documents of a list; the others are counted
@@ -58,19 +59,21 @@ def _filter(
     st.multiselect(label, options, key=key, format_func=shown, placeholder="Any")
 
 
-def table(views: Views) -> list[DocumentView]:
-    """Draws the documents, and gives those that are selected.
+def table(found: Views) -> list[DocumentView]:
+    """Draws the documents, a part of them where there are many, and gives those selected of all.
 
     Streamlit knows a selection by the places of its rows, so that other rows are another table;
     it begins with what was selected in the one before.
     """
+    state = st.session_state
+    kept = set(state.get("shelf-chosen", ()))
+    views = part(found, "shelf-part")
     ids = [view.document.id for view in views]
-    kept = set(st.session_state.get("shelf-chosen", ()))
     config = st.column_config
     digest = hashlib.sha1("".join(ids).encode()).hexdigest()[:16]
     event = st.dataframe(
         [_row(view) for view in views],
-        key=f"shelf-{digest}",
+        key=f"shelf-{digest}-{state.get('shelf-all', 0)}",
         hide_index=True,
         height=min(600, 37 + 35 * len(ids)),
         placeholder="",
@@ -93,9 +96,17 @@ def table(views: Views) -> list[DocumentView]:
             "selection": {"rows": [n for n, each in enumerate(ids) if each in kept]}
         },
     )
-    selected = [views[row] for row in event.selection.rows if row < len(views)]
-    st.session_state["shelf-chosen"] = [view.document.id for view in selected]
+    chosen = kept.difference(ids).union(ids[row] for row in event.selection.rows if row < len(ids))
+    selected = [view for view in found if view.document.id in chosen] if chosen else []
+    state["shelf-chosen"] = [view.document.id for view in selected]
     return selected
+
+
+def choose(views: Views) -> None:
+    """Selects these documents and no others, whether they are in sight or not."""
+    state = st.session_state
+    state["shelf-chosen"] = [view.document.id for view in views]
+    state["shelf-all"] = state.get("shelf-all", 0) + 1  # another table
 
 
 def _row(view: DocumentView) -> dict[str, object]:
@@ -174,7 +185,7 @@ def delete_dialog(librarian: Librarian, views: Views) -> None:
     _listed(views)
     ids = [view.document.id for view in views]
     with ui.told():
-        st.markdown(said(librarian.shelf.losses(ids, librarian.graph())))
+        st.markdown(said(librarian.shelf.losses(ids, ui.whole_graph(librarian))))
     for_good = st.checkbox("Remove the originals for good")
     st.caption(
         "They cannot be put back."

@@ -11,6 +11,7 @@ from librarian.errors import LibrarianError
 from librarian.evidence import Passage
 from librarian.models.words import is_russian
 from librarian.streams import AnswerStream
+from librarian.ui_many import offered
 
 MODES = {
     "mix": "Passages and graph together; the best start.",
@@ -174,8 +175,13 @@ st.title("Ask")
 ui.banners(snapshot)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     mode = st.selectbox("Mode", list(MODES), key="mode", width=160)
+    choices = offered(names, "find", names.keys() & set(state.get("documents") or ()))
     st.multiselect(
-        "Documents", list(names), key="documents", format_func=names.__getitem__, placeholder="All"
+        "Documents",
+        choices,
+        key="documents",
+        format_func=lambda each: names.get(each, each),
+        placeholder="All",
     )
     if tags:
         st.multiselect("Tags", sorted(tags), key="tags", placeholder="Any")

@@ -9,6 +9,7 @@ from librarian.dossier import Dossier, Part
 from librarian.errors import UnknownDocument
 from librarian.intake import RECOGNISED
 from librarian.quality import Alarm
+from librarian.ui_many import offered
 
 A_PAGE = 6  # chunks
 NAMES = 24  # entities of a chunk that are shown at once
@@ -190,17 +191,18 @@ if not doc:
     st.title("Document")
 ui.banners(snapshot)
 names = {view.document.id: view.document.name for view in reversed(snapshot.documents)}
-at = list(names).index(doc) if doc in names else None
-st.selectbox(
-    "Document",
-    list(names),
-    index=at,
-    format_func=lambda each: names.get(each, each),
-    placeholder="Which document?" if names else "No documents yet",
-    key=f"chosen-{doc}",
-    on_change=choose,
-    disabled=not names,
-)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    choices = offered(names, "find", [doc] if doc in names else [])
+    st.selectbox(
+        "Document",
+        choices,
+        index=choices.index(doc) if doc in names else None,
+        format_func=lambda each: names.get(each, each),
+        placeholder="Which document?" if names else "No documents yet",
+        key=f"chosen-{doc}",
+        on_change=choose,
+        disabled=not names,
+    )
 if doc and snapshot.ready:
     with ui.told(), st.spinner("Reading it…", show_time=True):
         try:

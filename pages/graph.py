@@ -11,6 +11,7 @@ import streamlit as st
 from librarian import ui, ui_graph
 from librarian.exports import to_csv, to_graphml, to_html
 from librarian.knowledge import Entity, Graph, Relation
+from librarian.ui_many import offered
 from librarian.views import COLOURS, GraphRequest, without_choices
 
 HEIGHT = 680
@@ -65,7 +66,7 @@ def control(make: Callable[..., Any], label: str, field: str, *args: Any, **more
 
 def controls(graph: Graph) -> None:
     types = sorted({entity.type for entity in graph.entities} | view.types)
-    documents = sorted({one.document.name for one in snapshot.documents} | view.documents)
+    documents = sorted({one.document.name for one in snapshot.documents})
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if view.centre:
             control(st.slider, "Depth", "depth", 1, 6, view.depth)
@@ -79,8 +80,9 @@ def controls(graph: Graph) -> None:
         with st.popover("Filters", icon=":material/filter_alt:"):
             control(st.multiselect, "Types", "types", types, sorted(view.types), cast=frozenset)
             control(
-                st.multiselect, "Documents", "documents", documents, sorted(view.documents),
-                cast=frozenset,
+                st.multiselect, "Documents", "documents",
+                offered({name: name for name in documents}, "find", sorted(view.documents)),
+                sorted(view.documents), cast=frozenset,
             )  # fmt: skip
             known = {tag for one in snapshot.documents for tag in one.document.tags}
             if tags := sorted(known | view.tags):
@@ -245,8 +247,8 @@ def unknown(name: str) -> None:
 
 
 def panel(graph: Graph) -> None:
-    entity = next((one for one in graph.entities if one.name == selected), None)
-    link = next((one for one in graph.relations if set(edge) == {one.source, one.target}), None)
+    entity = graph.entity(selected) if selected else None
+    link = graph.relation(*edge) if len(edge) == 2 else None
     if link:
         edge_panel(link)
     elif entity:
@@ -263,7 +265,7 @@ ui.banners(snapshot)
 if not snapshot.ready:
     st.stop()
 with ui.told():
-    graph = librarian.graph()
+    graph = ui.whole_graph(librarian)
     if not graph.entities:
         st.info(
             "No entities yet. They appear as soon as the first document is processed.",
@@ -271,7 +273,7 @@ with ui.told():
         )
         st.stop()
     searcher("Find an entity", "finder", centre_on)
-    if view.centre and all(one.name != view.centre for one in graph.entities):
+    if view.centre and graph.entity(view.centre) is None:
         unknown(view.centre)
         st.stop()
     controls(graph)

@@ -1,13 +1,14 @@
 """Indexing: what is being done, how fast, how long yet."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
 from librarian import ui
 from librarian.documents import Status
-from librarian.snapshot import Snapshot
+from librarian.snapshot import DocumentView, Snapshot
 from librarian.ui_hosts import hosts_table
+from librarian.ui_many import A_PART, part
 
 MOST = 32  # calls at once
 # What a window of 1280 pixels shows without scrolling comes first.
@@ -44,9 +45,7 @@ def act() -> None:
     click = st.session_state.row_action
     if not click:
         return
-    view = librarian.snapshot().documents[::-1][click["row"]]
-    shown = st.session_state.shown[click["row"]]
-    doc = shown if view.document.id != shown else view.document.id
+    doc = st.session_state.shown[click["row"]]
     with ui.told():
         match click["label"]:
             case "Pause":
@@ -125,10 +124,13 @@ def _when_open(label: str, icon: str, draw: Callable[[], None]) -> None:
 
 
 def _documents(snapshot: Snapshot) -> None:
-    views = snapshot.documents[::-1]
+    views: Sequence[DocumentView] = snapshot.documents[::-1]
     if not views:
         st.info("No documents yet. The Library page takes them in.", icon=":material/inbox:")
         return
+    if len(views) > A_PART:  # those under way are the oldest of a queue
+        views = sorted(views, key=lambda view: view.document.status is not Status.PROCESSING)
+    views = part(views, "indexing-part", "The Shelf finds any of them.")
     st.session_state.shown = [view.document.id for view in views]
     config = st.column_config
     st.dataframe(

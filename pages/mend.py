@@ -39,7 +39,7 @@ def pick(label: str, key: str) -> str:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(label, key=f"{key}-text", placeholder="Part of a name").strip()
         found = list(librarian.find_entities(text, 30)) if text else []
-        if text in entities:
+        if text and graph.entity(text):
             found = [text, *(name for name in found if name != text)]
         nothing = "Nothing like that" if text else "Write a part of its name"
         chosen = st.selectbox(
@@ -150,7 +150,8 @@ def edited(name: str) -> Edit | None:
         case "Merge":
             return merged(name)
         case "Describe":
-            return described(entities[name])
+            before = graph.entity(name)
+            return described(before) if before else None
         case "Unlink":
             return unlinked(name)
         case "Delete":
@@ -204,9 +205,8 @@ if done := state.pop("mended", None):
             st.markdown(f":material/check: {ui.plain(words)}")
             st.button("Undo", icon=":material/undo:", on_click=undo, args=(number,))
 with ui.told():
-    graph = librarian.graph()
-    entities = {entity.name: entity for entity in graph.entities}
-    if not entities:
+    graph = ui.whole_graph(librarian)
+    if not graph.entities:
         st.info("No entities yet. They appear as soon as the first document is processed.")
     else:
         way = st.segmented_control("What to do", list(WAYS), default="Rename") or "Rename"

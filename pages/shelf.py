@@ -8,6 +8,7 @@ from librarian import ui, ui_shelf
 from librarian.documents import Status
 from librarian.shelf import chosen
 from librarian.snapshot import DocumentView
+from librarian.ui_many import A_PART
 
 DIALOGS = {
     "tags": ui_shelf.tags_dialog,
@@ -79,6 +80,12 @@ def documents() -> None:
         )
         if len(found) < len(views):
             st.button("Show all", on_click=ui_shelf.clear_filters, type="tertiary")
+        if len(found) > A_PART:  # the table's own box selects what is in sight
+            st.button(
+                "Select all of them", on_click=ui_shelf.choose, args=(found,), type="tertiary"
+            )
+            if selected:
+                st.button("Select none", on_click=ui_shelf.choose, args=((),), type="tertiary")
 
 
 st.title("Shelf")

@@ -30,7 +30,7 @@ LAYERS = (
     "streams examination doors backups",
     "app",
     "registry web entrance cli remote upkeep",
-    "ui __main__",
+    "ui ui_many __main__",
     "ui_backup ui_graph ui_held ui_homes ui_hosts ui_shelf ui_upload ui_watched",
     "pages streamlit_app",
 )
@@ -70,6 +70,7 @@ ROOMS = {
         "librarian/ui_held.py",
         "librarian/ui_homes.py",
         "librarian/ui_hosts.py",
+        "librarian/ui_many.py",
         "librarian/ui_shelf.py",
         "librarian/ui_upload.py",
         "librarian/ui_watched.py",
