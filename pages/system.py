@@ -1,6 +1,7 @@
 """System: is everything there, what is set, which versions run."""
 
 import time
+from collections.abc import Iterable, Mapping
 
 import streamlit as st
 
@@ -46,6 +47,12 @@ def pull(model: str) -> None:
 
 def measure() -> None:
     st.session_state.measuring = True
+
+
+def listed(rows: Iterable[Mapping[str, str]]) -> None:
+    """A few lines that nobody sorts: there at once, where a table to work with has to be loaded."""
+    shown = [{name: ui.plain(value) for name, value in row.items()} for row in rows]
+    st.table(shown, border="horizontal", hide_index=True)
 
 
 def show(check: Check) -> None:
@@ -119,19 +126,15 @@ hosts_area(librarian)
 st.subheader("Success table")
 with ui.told():
     success = librarian.verify()
-    st.dataframe(
-        [
-            {
-                "": "✓" if row.passed else "✗",
-                "what": row.name,
-                "now": row.value,
-                "target": row.target,
-                "verdict": "pass" if row.passed else "fail",
-            }
-            for row in success
-        ],
-        hide_index=True,
-        key="success",
+    listed(
+        {
+            "": "✓" if row.passed else "✗",
+            "what": row.name,
+            "now": row.value,
+            "target": row.target,
+            "verdict": "pass" if row.passed else "fail",
+        }
+        for row in success
     )
     for row in success:
         if row.why:
@@ -166,13 +169,9 @@ if settings.api_token:  # in this tab: a button with a link would open another o
 
 if tables := [each for each in librarian.snapshot().files if each.table]:
     st.subheader("Tables")
-    st.dataframe(
-        [
-            {"table": each.name, "size": ui.size(each.bytes), "grown": ui.ago(each.modified_at)}
-            for each in tables
-        ],
-        hide_index=True,
-        key="tables",
+    listed(
+        {"table": each.name, "size": ui.size(each.bytes), "grown": ui.ago(each.modified_at)}
+        for each in tables
     )
     if now := [each.name for each in tables if each.indexed_now]:
         st.info(
@@ -213,17 +212,15 @@ with ui.told():
         f"{held.answers:,} answer{'s' * (held.answers != 1)} in {ui.size(held.bytes)}, "
         f"{ui.span(held.model_s)} of the model's time, when texts are indexed again"
     )
-    st.dataframe(
-        [
+    listed(
+        (
             {
                 "cache": copies,
                 "size": ui.size(sizes.get(copies, 0)),
                 "clearing it costs": FREE,
             },
             {"cache": "journal.sqlite3", "size": ui.size(held.bytes), "clearing it costs": lost},
-        ],
-        hide_index=True,
-        key="caches",
+        )
     )
     what = st.segmented_control(
         "What to clear", list(NAMES), format_func=NAMES.__getitem__, default="lightrag"
