@@ -25,6 +25,7 @@ from librarian.snapshot import DocumentView, Snapshot
 FAST = 1.0  # seconds between refreshes while there is work
 CALM = 5.0
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~$:&])")
+_CODE = re.compile(r"`([^`\n]+)`")
 #: What Markdown makes a link of even where it is escaped.
 _ADDRESS = re.compile(
     r"((?:https?://|www\.)[^\s`\[\]]*[^\s`\[\].,;:!?'\")»”]"
@@ -84,6 +85,13 @@ def plain(text: str) -> str:
     return "".join(
         f"`{piece}`" if at % 2 else _MARKUP.sub(r"\\\1", piece)
         for at, piece in enumerate(_ADDRESS.split(text))
+    )
+
+
+def advice(text: str) -> str:
+    """The same with what is between backticks as code, for copying."""
+    return "".join(
+        f"`{piece}`" if at % 2 else plain(piece) for at, piece in enumerate(_CODE.split(text))
     )
 
 
@@ -180,7 +188,10 @@ def reader(snapshot: Snapshot) -> str:
 
 def outlook(snapshot: Snapshot) -> str:
     """How long the queue will take and why, in a sentence; empty for an empty queue."""
-    return plain(sentence(snapshot.queue)) if snapshot.queue else ""
+    said = sentence(snapshot.queue) if snapshot.queue else ""
+    if said and snapshot.health.verdict == "waiting":
+        said += " That counts from when the work goes on."
+    return plain(said)
 
 
 def many(count: int, what: str) -> str:

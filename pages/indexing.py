@@ -91,7 +91,7 @@ def live() -> None:
     colour = {"idle": "gray", "working": "green", "slow": "orange", "waiting": "orange"}
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(health.verdict, color=colour.get(health.verdict, "red"))  # type: ignore[arg-type]
-        st.markdown(ui.plain(f"{health.cause} {health.remedy}".strip()) or ui.reader(snapshot))
+        st.markdown(ui.advice(f"{health.cause} {health.remedy}".strip()) or ui.reader(snapshot))
         if health.restart is not None:
             st.button("Ask it again", on_click=librarian.restart_call, args=(health.restart,))
     with st.container(horizontal=True):

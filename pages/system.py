@@ -58,10 +58,7 @@ def listed(rows: Iterable[Mapping[str, str]]) -> None:
 def show(check: Check) -> None:
     st.markdown(f"{ICONS[check.severity]} **{ui.plain(check.name)}** {ui.plain(check.message)}")
     if check.remedy:
-        # What is between backticks is for copying; Markdown shows it as it is.
-        parts = check.remedy.split("`")
-        parts[::2] = map(ui.plain, parts[::2])
-        st.caption("`".join(parts))
+        st.caption(ui.advice(check.remedy))
 
 
 PULLING = running()
