@@ -39,7 +39,6 @@ def test_what_is_between_backticks_is_code_and_all_else_is_escaped(text: str, sh
 
 def test_an_outlook_says_that_it_counts_from_when_the_work_goes_on() -> None:
     queue = Queue(
-        documents=1,
         calls=3,
         at_once=2,
         seconds_per_call=4.0,
