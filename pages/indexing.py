@@ -96,9 +96,9 @@ def live() -> None:
             st.button("Ask it again", on_click=librarian.restart_call, args=(health.restart,))
     with st.container(horizontal=True):
         for status in (Status.PROCESSED, Status.PROCESSING, Status.PENDING, Status.FAILED):
-            st.metric(status.value.capitalize(), snapshot.count(status), border=True)
+            st.metric(status.value.capitalize(), f"{snapshot.count(status):,}", border=True)
         if snapshot.count(Status.PAUSED):
-            st.metric("Paused", snapshot.count(Status.PAUSED), border=True)
+            st.metric("Paused", f"{snapshot.count(Status.PAUSED):,}", border=True)
         st.metric("Chunks a minute", f"{rates.chunks_per_min:.1f}" if busy else "–", border=True)
         st.metric(
             "Tokens a second", f"{rates.output_tokens_per_s:,.0f}" if busy else "–", border=True
