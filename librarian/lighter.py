@@ -28,6 +28,7 @@ from librarian.merges import (
     in_turn,
     relations_too,
 )
+from librarian.recalled import never_nothing, sources_repaired
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -77,6 +78,10 @@ def lighten() -> None:
     operate._rebuild_from_extraction_result = in_turn(
         operate._rebuild_from_extraction_result, PerLoop(lambda: Turns(most=1))
     )
+    # These two cost what they cost; see `recalled`.
+    for name in ("_rebuild_single_entity", "_rebuild_single_relationship"):
+        setattr(operate, name, sources_repaired(getattr(operate, name)))
+    operate._get_cached_extraction_results = never_nothing(operate._get_cached_extraction_results)
     pipeline.merge_nodes_and_edges = asked_first(operate.merge_nodes_and_edges)
     utils.normalize_extracted_info = where_odd(utils.normalize_extracted_info)
     utils.sanitize_text_for_encoding = where_unclean(utils.sanitize_text_for_encoding)
@@ -163,7 +168,7 @@ def where_unclean(clean: Clean) -> Clean:
 
     @wraps(clean)
     def cleaned(text: str, replacement_char: str = "") -> str:
-        if "&" not in text and text.replace("\n", " ").isprintable():
+        if text and "&" not in text and text.replace("\n", " ").isprintable():
             return text.strip()
         return (known if len(text) < LONG else clean)(text, replacement_char)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 Row = dict[str, Any]
+Rebuild = Callable[..., Awaitable[Any]]
 
 #: For each answer of the cache, the chunks that it is about, of those a task has just looked at.
 _ABOUT: ContextVar[Mapping[str, list[str]] | None] = ContextVar("about", default=None)
@@ -83,3 +85,29 @@ def _answers_first(rag: Any) -> None:
         return await write()
 
     rag.chunk_entity_relation_graph.index_done_callback = written
+
+
+def sources_repaired(rebuild: Rebuild) -> Rebuild:
+    """The same as `rebuild` of LightRAG, of an entity or a relation after a deletion.
+
+    Where no answer of the cache tells of it (a name that a person gave and let go, answers that
+    were cleared), LightRAG leaves it of chunks that are gone. Here its words stay, and its chunks
+    are those that are left: as LightRAG has it for the other of its two ways to take chunks out.
+    """
+
+    @wraps(rebuild)
+    async def rebuilt(**given: Any) -> Any:
+        return await rebuild(**{**given, "structural_fallback": True})
+
+    return rebuilt
+
+
+def never_nothing(look: Rebuild) -> Rebuild:
+    """The same as `look` of LightRAG, which gives up a rebuild for which there is no answer."""
+
+    @wraps(look)
+    async def looked(*args: Any, **more: Any) -> Any:
+        answers, chunks = await look(*args, **more)
+        return answers or {"": []}, chunks
+
+    return looked

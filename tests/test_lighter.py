@@ -131,6 +131,11 @@ def cleaned_alike(text: str) -> None:
         assert where_odd(normalize)(text, inner) == normalize(text, inner)
 
 
+def test_no_text_stays_none() -> None:
+    clean = inspect.unwrap(utils.sanitize_text_for_encoding)
+    assert clean(None) is where_unclean(clean)(None) is None  # type: ignore[arg-type]
+
+
 def test_instructions_are_cleaned_once() -> None:
     seen: list[str] = []
 

@@ -194,3 +194,35 @@ async def test_a_text_that_two_books_share_is_the_others_when_one_is_deleted(
         named = {chunk for each in (*graph.entities, *graph.relations) for chunk in each.chunks}
         assert not {chunk for chunk in named if document_id(first) in chunk}
         assert await state_of(room) == alone
+
+
+@pytest.mark.parametrize("answers", ["none is left", "those of some names are no use"])
+async def test_what_no_answer_tells_of_is_of_the_chunks_that_are_left(
+    tmp_path: Path, answers: str
+) -> None:
+    lonely = "\n\nEverybody knew Gregor Salt.\n\n"
+    async with room_at(tmp_path) as room:
+        await room.add("other.txt", OTHER + lonely)
+        await room.add("book.txt", book(2) + SHARED + lonely)
+        for name in ("other.txt", "book.txt"):
+            await room.until(name, Status.PROCESSED)
+        graph, cache = room.engine._rag.chunk_entity_relation_graph, room.engine._rag
+        words = (await graph.get_node("Gregor Salt"))["description"]
+        assert not await graph.get_node_edges("Gregor Salt")
+        if answers == "none is left":
+            await room.engine.forget_answers()
+        else:
+            rows = cache.llm_response_cache._data
+            for key, row in list(rows.items()):
+                said = row["return"].replace("Gregor Salt", "Gregory").replace("Mora", "Maria")
+                rows[key] = row | {"return": said}
+        await room.indexing.delete("book.txt")
+        await room.idle()
+        left = set(cache.text_chunks._data)
+        assert left
+        for fields in [*graph._graph.nodes.values(), *graph._graph.edges.values()]:
+            assert set(fields["source_id"].split("<SEP>")) <= left
+        assert (await graph.get_node("Gregor Salt"))["description"] == words
+        await room.indexing.delete("other.txt")
+        await room.idle()
+        assert not graph._graph.nodes
