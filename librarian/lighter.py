@@ -168,7 +168,9 @@ def where_unclean(clean: Clean) -> Clean:
 
     @wraps(clean)
     def cleaned(text: str, replacement_char: str = "") -> str:
-        if text and "&" not in text and text.replace("\n", " ").isprintable():
+        if not text:
+            return text
+        if "&" not in text and text.replace("\n", " ").isprintable():
             return text.strip()
         return (known if len(text) < LONG else clean)(text, replacement_char)
 
