@@ -67,14 +67,19 @@ def test_a_lost_connection_is_gone_on_from(page: Any, large: Path) -> None:
 
 
 def test_after_a_reload_only_the_rest_is_sent(page: Any, app: App, large: Path) -> None:
+    stopped: list[str] = []  # slices after the first, which then is there
+
     def stopping(route: Any) -> None:
         if route.request.method == "PUT" and "offset=0" not in route.request.url:
+            stopped.append(route.request.url)
             route.abort()
         else:
             route.continue_()
 
     page.route("**/upload/*", stopping)
     page.set_input_files("input[type=file]", [str(large)])
+    while not stopped:
+        page.wait_for_timeout(100)
     page.get_by_text("trying again").wait_for()
     page.unroute("**/upload/*")
     page.goto(app.url)
