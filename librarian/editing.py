@@ -210,7 +210,8 @@ class Editing:
             forth = entry.state is State.BEGUN
             changes = await to_thread.run_sync(edits.changes, entry.number)
             self._reached("journal")
-            await self._storages.write({c.key: c.after if forth else c.before for c in changes})
+            values = {c.key: c.after if forth else c.before for c in changes}
+            await self._storages.write(values if forth else await self._storages.left(values))
             self.count += 1
             state = State.DONE if forth else State.UNDONE
             await to_thread.run_sync(edits.mark, entry.number, state)

@@ -13,6 +13,7 @@ from librarian.holdings import Holdings, Row
 from librarian.knowledge import Graph
 from librarian.mending import Key, Value
 from librarian.vectors import Rows, entity_rows, relation_rows
+from librarian.wording import SEPARATOR
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -112,6 +113,20 @@ class Storages:
         await self._write_documents(values)
         await self.save()
         self._reached("saved")
+
+    async def left(self, values: Values) -> Values:
+        """The same, of chunks that are still there: documents may have been deleted since."""
+        ids = sorted({chunk for key, value in values.items() for chunk in _sources(key, value)})
+        rows = await self._rag.text_chunks.get_by_ids(ids)
+        files = {id_: str(row["file_path"]) for id_, row in zip(ids, rows, strict=True) if row}
+        if len(files) == len(ids):
+            return values
+        found = {key: _of(key, value, files) for key, value in values.items()}
+        gone = {key[1] for key, value in values.items() if key[0] == "node" and value} - {
+            key[1] for key, value in found.items() if key[0] == "node" and value
+        }
+        lost = {key for key in found if key[0] in ("edge", "chunks") and gone.intersection(key[1:])}
+        return {**found, **dict.fromkeys(lost)}
 
     async def save(self) -> None:
         """Writes the graph, its vectors and what is known of both to the disk."""
@@ -215,6 +230,26 @@ async def _in_parts(
         found |= await get(wanted[start : start + AT_ONCE])
         await checkpoint()
     return found
+
+
+def _sources(key: Key, value: Value) -> list[str]:
+    """The ids of the chunks that a value names."""
+    if key[0] == "chunks":
+        return list(value or ())
+    if key[0] in ("node", "edge") and value:
+        return [each for each in str(value.get("source_id") or "").split(SEPARATOR) if each]
+    return []
+
+
+def _of(key: Key, value: Value, files: Mapping[str, str]) -> Value:
+    """A value of the chunks that have a file; None where it has none of them."""
+    kept = [each for each in _sources(key, value) if each in files]
+    if key[0] == "doc" or not value:
+        return value
+    if not kept or key[0] == "chunks":
+        return kept or None
+    paths = SEPARATOR.join(dict.fromkeys(files[each] for each in kept))
+    return {**value, "source_id": SEPARATOR.join(kept), "file_path": paths}
 
 
 def _chunks(row: Mapping[str, Any] | None) -> list[str] | None:

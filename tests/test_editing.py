@@ -204,6 +204,38 @@ async def test_deleting_the_documents_after_an_edit_leaves_nothing(
         assert {name: rows for name, rows in state.items() if rows} == {}
 
 
+@pytest.mark.parametrize("edit", [DropEntity("Lisbon"), DropRelation("Holm", "Lisbon")], ids=str)
+async def test_what_an_undo_puts_back_is_of_the_documents_that_are_left(
+    tmp_path: Path, edit: Edit
+) -> None:
+    async with room_at(tmp_path) as room:
+        first = await room.read(FIRST, "first.txt")
+        second = await room.read(SECOND, "second.txt")
+        number = await room.editing.make(edit)
+        await room.engine.delete(second)
+        await room.editing.undo(number)
+        await room.consistent()
+        state = await room.state()
+        assert "Lisbon" in state["nodes"]
+        for fields in (*state["nodes"].values(), *state["edges"].values()):
+            assert {
+                each.rpartition("-chunk-")[0] for each in fields["source_id"].split("<SEP>")
+            } == {first}
+        await room.engine.delete(first)
+        assert not any((await room.state()).values())
+
+
+async def test_an_undo_puts_nothing_back_of_documents_that_are_gone(tmp_path: Path) -> None:
+    async with room_at(tmp_path) as room:
+        await room.read(FIRST, "first.txt")
+        second = await room.read(SECOND, "second.txt")
+        number = await room.editing.make(DropEntity("Quill"))
+        await room.engine.delete(second)
+        await room.editing.undo(number)
+        assert "Quill" not in await room.names()
+        await room.consistent()
+
+
 async def test_a_merge_makes_one_of_what_both_had_and_says_so_before(tmp_path: Path) -> None:
     async with room_at(tmp_path) as room:
         await room.read(FIRST, "first.txt")
