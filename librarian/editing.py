@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -223,16 +223,22 @@ class Editing:
             async with self._gate.alone():
                 await self._settle()
 
-    async def _check_untouched(self, entry: Entry, changes: Iterable[Change]) -> None:
-        now = await self._storages.now([change.key for change in changes])
+    async def _check_untouched(self, entry: Entry, changes: Sequence[Change]) -> None:
+        own = {change.key for change in changes}
+        edges = [each.key for each in changes if each.key[0] == "edge" and each.before]
+        others = {("node", end) for _, *ends in edges for end in ends} - own
+        now = await self._storages.now([*own, *others])
         keys = [each.key for each in changes if not same(now[each.key], each.after)]
-        if not keys:
+        gone = [key for key in others if now[key] is None]  # so is what would be related to it
+        if not keys and not gone:
             return
-        later = await to_thread.run_sync(self._journal.later, entry.number, keys)
+        later = await to_thread.run_sync(self._journal.later, entry.number, [*keys, *gone])
         if later is not None:
             raise EditEntangled(
                 f"Edit {later.number} changed the same later. Undo edit {later.number} first."
             )
+        if not keys:  # it went with its documents, and so do the relations with it
+            return
         names = list(dict.fromkeys(name for key in keys for name in key[1:] if key[0] != "doc"))
         about = f" “{names[0]}”" if names else " the same"
         raise EditEntangled(

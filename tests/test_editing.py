@@ -225,6 +225,20 @@ async def test_what_an_undo_puts_back_is_of_the_documents_that_are_left(
         assert not any((await room.state()).values())
 
 
+async def test_an_undo_does_not_relate_to_what_is_gone_by_a_later_edit(tmp_path: Path) -> None:
+    async with room_at(tmp_path) as room:
+        await room.read(FIRST, "first.txt")
+        one = await room.editing.make(DropEntity("Holm"))
+        other = await room.editing.make(DropEntity("Lisbon"))
+        with pytest.raises(EditEntangled, match=f"Undo edit {other} first"):
+            await room.editing.undo(one)
+        await room.consistent()
+        await room.editing.undo(other)
+        await room.editing.undo(one)
+        await room.consistent()
+        assert {"Holm", "Lisbon"} <= await room.names()
+
+
 async def test_an_undo_puts_nothing_back_of_documents_that_are_gone(tmp_path: Path) -> None:
     async with room_at(tmp_path) as room:
         await room.read(FIRST, "first.txt")
