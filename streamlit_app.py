@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
+from importlib import import_module, resources
 from pathlib import Path
 
 import streamlit as st
@@ -18,6 +18,7 @@ from librarian.errors import LibrarianError
 from librarian.homes import Homes
 from librarian.registry import PROCESS
 from librarian.settings import Settings, check_door, server_url
+from librarian.shell import shell_routes
 from librarian.web import routes
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,16 @@ def load_tables() -> None:
         import_module(name)
 
 
+PAGES = Path(__file__).parent / "pages"
+INDEX = resources.files("streamlit") / "static" / "index.html"
 app = st.App(
-    Path(__file__).parent / "pages" / "navigation.py",
+    PAGES / "navigation.py",
     lifespan=lifespan,
-    routes=routes(PROCESS.get),
+    routes=[
+        *routes(PROCESS.get),
+        *shell_routes(
+            INDEX.read_text(encoding="utf-8"), sorted(path.stem for path in PAGES.glob("*.py"))
+        ),
+    ],
     middleware=[Middleware(Entrance, token=PROCESS.token)],
 )

@@ -33,6 +33,7 @@ from librarian.doors import (
 from librarian.errors import LibrarianError
 from librarian.limits import Buckets
 from librarian.sessions import Sessions
+from librarian.shell import WHERE
 
 LOGIN = "/login"
 LOGOUT = "/logout"
@@ -47,13 +48,16 @@ _LOGIN_POLICY = (
 )
 #: Loads the dashboard anew, with nothing of what the tab showed.
 AFRESH = "window.location.replace(new URL('./', window.location.href))"
-# Of scripts within a page two are let run, by their hashes: Streamlit's own, which sets a flag, and
-# the one above.
-_AFRESH_HASH = b64encode(hashlib.sha256(AFRESH.encode()).digest()).decode()
+# Of scripts within a page three are let run, by their hashes: Streamlit's own, which sets a flag,
+# and these.
+_OWN = " ".join(
+    f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    for script in (AFRESH, WHERE)
+)
 PAGES_POLICY = (
     "default-src 'self'; "
     "script-src 'self' 'unsafe-eval' blob: 'sha256-THxz9J9+wf7rhwR2YkXJoSZ13UCmYyC+3lNDv2+8ugA=' "
-    f"'sha256-{_AFRESH_HASH}'; "
+    f"{_OWN}; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"

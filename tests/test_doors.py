@@ -32,6 +32,7 @@ from librarian.entrance import (
 )
 from librarian.secret import HEADER
 from librarian.settings import Settings, SettingsError, check_door
+from librarian.shell import WHERE, shell
 from librarian.web import BURST, PER_S, routes
 from tests.conftest import Opened
 from tests.test_limits import Clock
@@ -318,12 +319,15 @@ def test_every_answer_tells_browsers_what_to_keep_to(open_door: TestClient) -> N
         assert "*" not in policy
 
 
-def test_the_only_script_within_a_page_is_the_one_of_streamlit() -> None:
-    page = (resources.files("streamlit") / "static" / "index.html").read_bytes()
-    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
-    own = base64.b64encode(hashlib.sha256(script).digest()).decode()
+def test_of_scripts_within_a_page_those_of_streamlit_and_the_shell_are_let_run() -> None:
+    page = shell((resources.files("streamlit") / "static" / "index.html").read_text("utf-8"))
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert scripts[0] == WHERE
+    assert len(scripts) == 2
     (allowed,) = re.findall(r"script-src ([^;]*)", PAGES_POLICY)
-    assert f"'sha256-{own}'" in allowed
+    for script in scripts:
+        own = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{own}'" in allowed
     assert "'unsafe-inline'" not in allowed
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 import tomllib
+from pathlib import Path
 
-from streamlit import config
+from streamlit import config, file_util
 from streamlit.runtime.scriptrunner import script_runner
 
+from librarian.shell import WHERE, shell
 from tests.test_architecture import ROOT
 
 
@@ -29,3 +32,15 @@ def test_a_run_of_a_page_is_followed_by_a_collection_only_where_that_is_wanted()
     assert source.count("gc.collect") == 1
     wanted = source.index('if config.get_option("runner.postScriptGC"):')
     assert 0 < source.index("gc.collect") - wanted < 100
+
+
+def test_the_scripts_of_streamlit_are_told_by_the_page_where_the_server_is() -> None:
+    static = Path(file_util.get_static_dir())
+    index = (static / "index.html").read_text(encoding="utf-8")
+    (first,) = re.findall(r'<script type="module"[^>]* src="\./(static/js/index\.[^"]+)"', index)
+    script = (static / first).read_text(encoding="utf-8")
+    assert "window.__streamlit" in script
+    assert "BACKEND_BASE_URL" in script
+    told = shell(index)
+    assert told.index(f"<script>{WHERE}</script>") < told.index(first)
+    assert told.replace(f"<script>{WHERE}</script>\n    ", "") == index

@@ -81,6 +81,17 @@ def test_from_a_file_to_an_answer_with_its_source(page: Any, app: App, tmp_path:
     assert not outside
 
 
+def test_a_page_of_any_address_knows_where_the_server_is(page: Any, app: App) -> None:
+    """Streamlit's scripts would ask below the page's own address first, and wait."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    go(page, app, "shelf?part=1", "Shelf")
+    assert [url for url in asked if "/_stcore/health" in url] == [f"{app.url}/_stcore/health"]
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Graph").click()
+    page.get_by_role("heading", name="Graph", exact=True).wait_for()
+    assert page.url == f"{app.url}/graph"
+
+
 def test_what_cannot_be_taken_is_refused_in_words(page: Any, app: App, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7 not text")
