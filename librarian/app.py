@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from librarian.backups import Backups
@@ -22,6 +23,7 @@ from librarian.held import Held
 from librarian.indexing import Indexing
 from librarian.journal import Holdings, Kept
 from librarian.knowledge import Graph
+from librarian.latest import Shown
 from librarian.library import Library
 from librarian.logbook import Logbook
 from librarian.mending import Edit, Preview
@@ -191,11 +193,21 @@ class Librarian:
 
     def graph(self) -> Graph:
         """The whole knowledge graph."""
-        return self.shelf.named(self._portal.call(self._rooms.graph))
+        return self.shelf.named(self._portal.call(self._rooms.latest.now))
+
+    def shown_graph(self) -> Shown:
+        """The whole graph to look at; a large one may be as it was before the last document."""
+        shown = self._portal.call(self._rooms.latest.shown)
+        return replace(shown, graph=self.shelf.named(shown.graph))
+
+    @property
+    def graph_readings(self) -> int:
+        """How often the graph was read; see `Shown.reading`."""
+        return self._rooms.latest.readings
 
     def graph_page(self, request: GraphRequest) -> str:
         """An HTML page with a view of the graph; computed on the calling thread, then kept."""
-        return self._views.page(self.graph(), request.among(self.shelf.tagged))
+        return self._views.page(self.shown_graph().graph, request.among(self.shelf.tagged))
 
     def graph_part(self, request: GraphRequest) -> Graph:
         """The entities and relations of a view."""
@@ -207,7 +219,7 @@ class Librarian:
 
     def find_entities(self, text: str, limit: int = 20) -> tuple[str, ...]:
         """Names of entities like `text`."""
-        return self._views.search(self.graph(), text, limit)
+        return self._views.search(self.shown_graph().graph, text, limit)
 
     def preview_edit(self, edit: Edit) -> Preview:
         """What an edit of the graph would do; nothing is changed."""

@@ -27,8 +27,8 @@ from librarian.evidence import Retrieval
 from librarian.health import LEAST_FREE_BYTES, PACKAGES, Evidence, throughput, verdict
 from librarian.holdings import sizes_of, take_up
 from librarian.indexing import Indexing
-from librarian.knowledge import Graph
 from librarian.language import language_of
+from librarian.latest import LARGE, LatestGraph
 from librarian.library import FileSize, Library
 from librarian.logbook import Logbook
 from librarian.models.choice import choose
@@ -67,6 +67,7 @@ class Rooms:
         self.engine: Engine | None = None
         self.calls: Calls | None = None
         self.settled = anyio.Event()  # open, or known not to open
+        self.latest = LatestGraph(self.engine_ready)
         self._logbook = logbook
         self._given_model = model
         self._trouble: LibrarianError | None = None
@@ -77,9 +78,6 @@ class Rooms:
         self._free = LEAST_FREE_BYTES
         self._lags: list[tuple[float, float]] = []
         self._documents: tuple[Document, ...] = ()
-        self._graph: Graph | None = None
-        self._reading_graph = anyio.Lock()
-        self._graph_version = ""
 
     async def live(self) -> None:
         """Opens the model and LightRAG and works until cancelled."""
@@ -126,15 +124,12 @@ class Rooms:
             raise self._trouble or NotReady()
         return self.engine
 
-    async def graph(self) -> Graph:
-        """The whole graph; the same object until it changes."""
-        engine = await self.engine_ready()
-        async with self._reading_graph:  # it may take seconds, and several tabs ask for it
-            if self._graph is None or self._graph_version != engine.version:
-                version = engine.version
-                self._graph = await engine.graph()
-                self._graph_version = version
-            return self._graph
+    def at_leisure(self) -> bool:
+        """Whether a graph that takes long can be read now, so that nobody has to wait for it."""
+        if self.engine is None or self.engine.holdings.waiting_for is not None:
+            return False
+        busy = self.indexing is not None and self.indexing.busy
+        return not busy and sum(each.entities or 0 for each in self._documents) >= LARGE
 
     async def clear_answers(self, what: str) -> None:
         """Forgets answers of the model; `what` is one of `CACHES`.
@@ -311,14 +306,8 @@ class Rooms:
             hosts=hosts_of(calls.model if calls else None),
             beat_s=now,
             max_lag_s=lag,
-            graph_version=self._version,
             log=self._logbook.tail,
         )
-
-    @property
-    def _version(self) -> str:
-        """Changes with the graph, and with what its documents are called."""
-        return f"{self.engine.version}.{self.library.catalogue.labels}" if self.engine else ""
 
     async def _named(self, found: Retrieval) -> Retrieval:
         return cited_by_name(found, await to_thread.run_sync(self.library.catalogue.renamed))
@@ -338,6 +327,7 @@ async def open_rooms(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(rooms.live)
         tasks.start_soon(rooms.watch)
+        tasks.start_soon(rooms.latest.keep, rooms.at_leisure)
         try:
             yield rooms
         finally:

@@ -76,7 +76,6 @@ class Snapshot:
     health: Health = Health()
     beat_s: float = 0.0  #: the loop's clock at its last heartbeat
     max_lag_s: float = 0.0
-    graph_version: str = ""
     log: tuple[str, ...] = ()
 
     def count(self, status: Status) -> int:

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -52,8 +52,13 @@ def get_librarian() -> Librarian:
 
 def whole_graph(librarian: Librarian) -> Graph:
     """The graph of the library; a large one takes some seconds where it has changed."""
-    with st.spinner("Reading the graph…", show_time=True):
+    with reading_graph():
         return librarian.graph()
+
+
+def reading_graph() -> AbstractContextManager[None]:
+    """While it is open the page says what it waits for."""
+    return st.spinner("Reading the graph…", show_time=True)
 
 
 def banners(snapshot: Snapshot, *, whole: bool = False) -> None:

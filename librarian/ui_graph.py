@@ -1,9 +1,9 @@
-"""The two components of the Graph page: the frame that hears clicks, and the search field."""
+"""Parts of the Graph page: the graph it shows, the frame that hears clicks, the search field."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import streamlit as st
 
 from librarian import ui
+from librarian.app import Librarian
+from librarian.knowledge import Graph
 from librarian.names import mention
 
 AROUND = 350  # characters of a passage on each side of a name
@@ -25,6 +27,35 @@ class Click:
     names: tuple[str, ...]
 
 
+def graph_with(names: Iterable[str], librarian: Librarian) -> Graph:
+    """What there is of the graph at once, with these entities if they are in the library at all.
+
+    Where it is from before the last document, the page says so, and when a newer one is there.
+    """
+    with ui.reading_graph():
+        shown = librarian.shown_graph()
+        if shown.current:
+            return shown.graph
+        if None in map(shown.graph.entity, names):
+            return librarian.graph()
+    _read_anew(shown.reading)
+    return shown.graph
+
+
+@st.fragment(run_every=ui.CALM)
+def _read_anew(reading: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if ui.get_librarian().graph_readings == reading:
+            st.caption(
+                ":material/hourglass_top: The library has changed since this graph was read. It is "
+                "being read anew."
+            )
+        else:
+            st.caption(":material/update: The graph was read anew.", width="content")
+            if st.button("Show it as it is now", icon=":material/refresh:"):
+                st.rerun()
+
+
 def frame(address: str, *, height: int, selected: str, heard: Callable[[Click], None]) -> None:
     """The picture at an address of this server; `heard` is called before the page runs again.
 
@@ -37,9 +68,9 @@ def frame(address: str, *, height: int, selected: str, heard: Callable[[Click], 
 
     mount = st.components.v2.component(
         "librarian_picture",
-        html='<iframe title="Picture of the graph"></iframe>\n',
-        css="iframe { width: 100%; height: 100%; border: 0; display: block; border-radius: 8px }\n"
-        ":host { display: block }\n",
+        html='<iframe title="Picture of the graph"></iframe>'
+        '<p role="status" hidden>Drawing the graph…</p>\n',
+        css=_static("frame.css"),
         js=_static("frame.js"),
     )
     mount(

@@ -207,12 +207,12 @@ def searcher(label: str, key: str, chosen: Callable[[str], None]) -> None:
         st.rerun()
 
 
-def downloads(graph: Graph) -> None:
+def downloads() -> None:
     with st.popover("Export", icon=":material/download:"):
         whole = st.toggle("The whole graph, not only what is shown")
 
         def chosen() -> Graph:
-            return graph if whole else librarian.graph_part(view)
+            return librarian.graph() if whole else librarian.graph_part(view)
 
         as_seen = partial(
             to_html, colour_by=COLOURS.get(view.colour_by), dark=st.context.theme.type == "dark"
@@ -265,7 +265,8 @@ ui.banners(snapshot)
 if not snapshot.ready:
     st.stop()
 with ui.told():
-    graph = ui.whole_graph(librarian)
+    named = filter(None, (view.centre, selected, *edge))
+    graph = ui_graph.graph_with(named, librarian)
     if not graph.entities:
         st.info(
             "No entities yet. They appear as soon as the first document is processed.",
@@ -280,7 +281,7 @@ with ui.told():
     picture, beside = st.columns([13, 7])
     with picture:
         dark = replace(view, dark=st.context.theme.type == "dark")
-        address = urlencode(dark.address() | {"v": snapshot.graph_version}, doseq=True)
+        address = urlencode(dark.address() | {"v": graph.version}, doseq=True)
         ui_graph.frame(f"/graph-view?{address}", height=HEIGHT, selected=selected, heard=hear)
     with beside, st.container(height=HEIGHT, border=False):
         panel(graph)
@@ -289,4 +290,4 @@ with ui.told():
             f"{len(graph.entities):,} entities and {len(graph.relations):,} relations in the "
             "library. The address of this page is this view: copy it to share it."
         )
-        downloads(graph)
+        downloads()

@@ -26,7 +26,7 @@ LAYERS = (
     "homes indexing answers conversations dossier shelf verify health communities positions",
     "machine doctor probes uploads archives",
     "arrivals names parts graph held reception watching",
-    "exports views rooms reembed migration dumping",
+    "exports views latest rooms reembed migration dumping",
     "streams examination doors backups shell",
     "app",
     "registry web entrance cli remote upkeep",

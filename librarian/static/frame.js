@@ -3,6 +3,7 @@
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const frame = parentElement.querySelector("iframe");
+  const drawing = parentElement.querySelector("p"); // that of a large graph takes seconds
   const tell = () => frame.contentWindow && frame.contentWindow.postMessage({ type: "librarian:show", name: data.selected }, "*");
   const name = (text) => typeof text === "string" && text.length <= 4000;
   const hear = (event) => {
@@ -23,6 +24,8 @@ export default function (component) {
     frame.setAttribute("sandbox", "allow-scripts allow-downloads");
     frame.setAttribute("allow", "fullscreen");
     frame.setAttribute("referrerpolicy", "no-referrer");
+    drawing.hidden = false;
+    frame.onload = () => { drawing.hidden = true; };
     frame.src = data.address + "#page";
   } else {
     tell();

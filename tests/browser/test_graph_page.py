@@ -77,6 +77,18 @@ def test_search_leads_to_a_node_and_to_its_passage(page: Any, filled: App) -> No
     assert page.said == []
 
 
+def test_the_page_says_that_the_picture_is_being_drawn(page: Any, filled: App) -> None:
+    held: list[Any] = []
+    page.route("**/graph-view?*", lambda route: held.append(route))
+    page.goto(f"{filled.url}/graph?limit=200")
+    page.get_by_text("Drawing the graph").wait_for()
+    while not held:
+        page.wait_for_timeout(50)
+    held[0].continue_()
+    drawn(page)
+    page.get_by_text("Drawing the graph").wait_for(state="hidden")
+
+
 def test_a_click_on_a_node_reaches_the_page_and_leaves_the_picture(page: Any, filled: App) -> None:
     page.goto(f"{filled.url}/graph?centre=Игнат Корчагин&depth=1")
     frame = drawn(page)
