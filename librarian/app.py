@@ -22,7 +22,7 @@ from librarian.health import stale
 from librarian.held import Held
 from librarian.indexing import Indexing
 from librarian.journal import Holdings, Kept
-from librarian.knowledge import Graph
+from librarian.knowledge import Entity, Graph
 from librarian.latest import Shown
 from librarian.library import Library
 from librarian.logbook import Logbook
@@ -220,6 +220,16 @@ class Librarian:
     def find_entities(self, text: str, limit: int = 20) -> tuple[str, ...]:
         """Names of entities like `text`."""
         return self._views.search(self.shown_graph().graph, text, limit)
+
+    def entities(self, names: Iterable[str]) -> dict[str, Entity]:
+        """Those of these that there are now, by name, in the order of `names`."""
+        wanted = tuple(dict.fromkeys(names))
+        found = {one.name: one for one in self._portal.call(self._editing.entities, wanted)}
+        return {name: found[name] for name in wanted if name in found}
+
+    def around(self, name: str) -> Graph:
+        """An entity as it is now, its relations and their other ends; nothing if it is gone."""
+        return self._portal.call(self._editing.around, name)
 
     def preview_edit(self, edit: Edit) -> Preview:
         """What an edit of the graph would do; nothing is changed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from librarian.embeddings import Embeddings
 from librarian.errors import EditEntangled, EditRefused, LibrarianError
 from librarian.gate import Gate, guard
 from librarian.holdings import Holdings
+from librarian.knowledge import Entity, Graph
 from librarian.mending import (
     Change,
     Describe,
@@ -70,6 +71,16 @@ class Editing:
         self._standing: Standing | None = None
         self._unsettled = False  # an edit was begun and could be neither finished nor undone
         guard(rag, self._gate, self._ready, self._edited)
+
+    async def entities(self, names: Iterable[str]) -> tuple[Entity, ...]:
+        """Those of these that there are now."""
+        with translated():
+            return await self._storages.entities(names)
+
+    async def around(self, name: str) -> Graph:
+        """An entity as it is now, its relations and their other ends; nothing if it is gone."""
+        with translated():
+            return await self._storages.around(name)
 
     async def preview(self, edit: Edit) -> Preview:
         """What an edit would do; nothing is changed.

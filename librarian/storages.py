@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -10,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from librarian.evidence import graph_of
 from librarian.holdings import Holdings, Row
-from librarian.knowledge import Graph
+from librarian.knowledge import Entity, Graph
 from librarian.mending import Key, Value
 from librarian.vectors import Rows, entity_rows, relation_rows
 from librarian.wording import SEPARATOR
@@ -45,6 +46,24 @@ class Storages:
             pairs = await self._brought(doc_id)  # their ends are among the names
             keys |= {("doc", doc_id, *pair) for pair in pairs if not wanted.isdisjoint(pair)}
         return await self.now(keys)
+
+    async def entities(self, names: Iterable[str]) -> tuple[Entity, ...]:
+        """Those of these that there are now."""
+        nodes = await _in_parts(self._rag.chunk_entity_relation_graph.get_nodes_batch, [*names])
+        return graph_of([{**node, "id": name} for name, node in nodes.items()], (), "").entities
+
+    async def around(self, name: str) -> Graph:
+        """An entity as it is now, its relations and their other ends; nothing if it is gone."""
+        graph = self._rag.chunk_entity_relation_graph
+        pairs = await graph.get_node_edges(name) or ()
+        ends = [{"src": one, "tgt": other} for one, other in pairs]
+        edges = await _in_parts(graph.get_edges_batch, ends)
+        nodes = await _in_parts(graph.get_nodes_batch, [*dict.fromkeys((name, *chain(*pairs)))])
+        return graph_of(
+            [{**node, "id": name} for name, node in nodes.items()],
+            [{**edge, "source": one, "target": other} for (one, other), edge in edges.items()],
+            "",
+        )
 
     async def now(self, keys: Iterable[Key]) -> dict[Key, Value]:
         """What is stored under keys."""

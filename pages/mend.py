@@ -38,9 +38,8 @@ def pick(label: str, key: str) -> str:
     """An entity by a part of its name; empty while there is none."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(label, key=f"{key}-text", placeholder="Part of a name").strip()
-        found = list(librarian.find_entities(text, 30)) if text else []
-        if text and graph.entity(text):
-            found = [text, *(name for name in found if name != text)]
+        like = (text, *librarian.find_entities(text, 30)) if text else ()
+        found = list(librarian.entities(like))  # the names may be those of an earlier reading
         nothing = "Nothing like that" if text else "Write a part of its name"
         chosen = st.selectbox(
             "Which one",
@@ -127,8 +126,7 @@ def merged(name: str) -> Edit | None:
 def unlinked(name: str) -> Edit | None:
     ends = {
         each.target if each.source == name else each.source: each.description
-        for each in graph.relations
-        if name in (each.source, each.target)
+        for each in librarian.around(name).relations
     }
     end = st.selectbox(
         "Relation with",
@@ -150,7 +148,7 @@ def edited(name: str) -> Edit | None:
         case "Merge":
             return merged(name)
         case "Describe":
-            before = graph.entity(name)
+            before = librarian.entities((name,)).get(name)
             return described(before) if before else None
         case "Unlink":
             return unlinked(name)
@@ -205,8 +203,9 @@ if done := state.pop("mended", None):
             st.markdown(f":material/check: {ui.plain(words)}")
             st.button("Undo", icon=":material/undo:", on_click=undo, args=(number,))
 with ui.told():
-    graph = ui.whole_graph(librarian)
-    if not graph.entities:
+    with ui.reading_graph():
+        empty = not librarian.shown_graph().graph.entities
+    if empty:
         st.info("No entities yet. They appear as soon as the first document is processed.")
     else:
         way = st.segmented_control("What to do", list(WAYS), default="Rename") or "Rename"

@@ -108,6 +108,29 @@ def test_a_library_in_the_database_has_the_same_graph_as_one_in_files(
     assert not list((tmp_path / "there" / "lightrag_cache").rglob("*.*"))
 
 
+@pytest.mark.parametrize("database", [True, False], ids=["PostgreSQL", "files"])
+def test_an_entity_is_read_with_what_it_is_related_to_and_nothing_else(
+    kept: Kept, opened: Opened, tmp_path: Path, database: bool
+) -> None:
+    librarian = filled(opened(kept("home") if database else settings_of(tmp_path / "home")))
+    graph = librarian.graph()
+    for entity in graph.entities:
+        relations = [each for each in graph.relations if entity.name in (each.source, each.target)]
+        ends = {entity.name} | {end for each in relations for end in (each.source, each.target)}
+        found = librarian.around(entity.name)
+        part = Graph(
+            entities=tuple(each for each in graph.entities if each.name in ends),
+            relations=tuple(relations),
+            version="",
+        )
+        assert told(found) == told(part)
+    assert librarian.around("nobody").entities == ()
+    names = [entity.name for entity in reversed(graph.entities)]
+    found = librarian.entities(["nobody", *names, names[0]])
+    assert list(found) == names
+    assert set(found.values()) == set(graph.entities)
+
+
 def test_it_answers_from_all_documents_and_from_chosen_ones(kept: Kept, opened: Opened) -> None:
     librarian = filled(opened(kept("home")))
     view = view_of(librarian, "music.txt")

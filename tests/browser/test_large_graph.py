@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from librarian.changes import NAME, Change, Changes
 from librarian.latest import LARGE
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 WAIT_MS = 60_000
 GRAPH = "graph_chunk_entity_relation.graphml"
 EARLIER = "It is being read anew."
+ENDED = "[data-test-script-state=notRunning]"  # the page's run
 
 
 @pytest.fixture
@@ -73,4 +75,27 @@ def test_the_graph_is_shown_as_it_was_until_the_newer_one_is_there(
     page.goto(f"{library.url}/graph?centre=Игнат+Корчагин&selected=Игнат+Корчагин")
     page.get_by_role("heading", name="Игнат Корчагин").wait_for()
     assert page.get_by_text("There is no entity").count() == 0
+    page.close()
+
+
+def test_an_edit_of_a_large_graph_is_there_at_once(chromium: Any, library: App) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(WAIT_MS)
+    page.goto(f"{library.url}/mend?entity=Лампа+77")
+    for new, edit in (("Линза Френеля", "Edit 1:"), ("Линза Аргана", "Edit 2:")):
+        name = page.get_by_label("New name")
+        name.fill(new)
+        name.press("Enter")
+        page.get_by_role("button", name="Rename it").click()
+        page.get_by_text(edit).first.wait_for()
+        page.locator(ENDED).wait_for(state="attached")
+        expect(name).to_have_value(new)
+    page.get_by_label("Find an entity").fill("Лампа 77")
+    page.get_by_label("Find an entity").press("Enter")
+    page.wait_for_function(
+        "name => [...document.querySelectorAll('input')].some(each => each.value === name)",
+        arg="Лампа 770",
+    )
+    page.locator(ENDED).wait_for(state="attached")
+    expect(page.get_by_label("New name")).to_have_value("Лампа 770")
     page.close()
