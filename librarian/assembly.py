@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
+from librarian import collector
 from librarian.calls import Calls
 from librarian.chunking import chunks_of
 from librarian.copying import Store
@@ -78,9 +78,9 @@ async def open_engine(
         DatabaseUnavailable: the server is away.
         DatabaseUnfit: it lacks something.
     """
-    _spare_collector()
+    collector.spare()
     await to_thread.run_sync(import_lightrag)
-    gc.freeze()  # what was imported is never looked at again
+    collector.keep()
     lighten()
     desk = Desk(calls, settings.language, settings.gleaning)
     embeddings = Embeddings(calls, settings.embed_batch)
@@ -166,11 +166,6 @@ def _without_paused(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     error = context.get("exception")
     if not (isinstance(error, DocumentPaused) or str(error).endswith(SHUT)):
         loop.default_exception_handler(context)
-
-
-def _spare_collector() -> None:
-    """Lets Python's collector look less often: each look through the data stops every thread."""
-    gc.set_threshold(5_000, 20, 60)
 
 
 def _build(

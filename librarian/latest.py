@@ -9,6 +9,7 @@ from typing import Protocol
 
 import anyio
 
+from librarian import collector
 from librarian.errors import LibrarianError
 from librarian.knowledge import Graph
 
@@ -62,7 +63,8 @@ class LatestGraph:
         async with self._reading:  # several ask for it, one reads
             if self._graph is None or self._of != (source, source.version):
                 version = source.version
-                self._graph = await source.graph()
+                with collector.paused():
+                    self._graph = await source.graph()
                 self._of = source, version
                 self.readings += 1
             return self._graph

@@ -12,11 +12,14 @@ import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache, wraps
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import networkx as nx  # type: ignore[import-untyped]
 import orjson
 
+from librarian import graphml
 from librarian.logbook import CHATTER
 from librarian.merges import (
     Locks,
@@ -56,10 +59,16 @@ def lighten() -> None:
     Its locks, several for every entity and relation, spawn a task for each release. A line of its
     log costs as much as a merge, whether it is kept or not. Its lists of chunks are split name by
     name, and copied, and those of a name that a whole book has are long. What it cleans of a
-    chunk's answer is mostly clean. What it packs is hardly smaller.
+    chunk's answer is mostly clean. What it packs is hardly smaller. It has all of a
+    graph's file in memory as XML before there is a graph.
     """
     from lightrag import operate, pipeline, utils
-    from lightrag.kg import json_doc_status_impl, json_kv_impl, nano_vector_db_impl
+    from lightrag.kg import (
+        json_doc_status_impl,
+        json_kv_impl,
+        nano_vector_db_impl,
+        networkx_impl,
+    )
     from lightrag.kg.shared_storage import NamespaceLock, _KeyedLockContext
 
     if _KeyedLockContext.__aenter__ is _enter_keyed:
@@ -92,6 +101,7 @@ def lighten() -> None:
     )
     json_kv_impl.copy = json_doc_status_impl.copy = SimpleNamespace(deepcopy=plain_copy)
     nano_vector_db_impl.zlib = SimpleNamespace(compress=stored, decompress=zlib.decompress)
+    networkx_impl.NetworkXStorage.load_nx_graph = staticmethod(graph_at)
 
 
 def lock_lightly(rag: LightRAG) -> None:
@@ -102,6 +112,12 @@ def lock_lightly(rag: LightRAG) -> None:
         for name in ("_storage_lock", "_flush_lock"):
             if isinstance(getattr(storage, name, None), NamespaceLock):
                 setattr(storage, name, asyncio.Lock())
+
+
+def graph_at(file_name: str) -> nx.Graph | None:
+    """The graph of a file, if it is there; see `graphml`."""
+    path = Path(file_name)
+    return graphml.read(path) if path.exists() else None
 
 
 def merging(merge: Merge, separator: str) -> Merge:

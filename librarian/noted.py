@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
@@ -17,14 +16,6 @@ Row = dict[str, Any]
 Matrix = NDArray[np.float32]
 _GROWS = 2  # times; each growth copies everything once
 _AT_ONCE = 256  # rows; memory that is used again costs less than memory that is new
-_HEAD = b"""<?xml version="1.0" encoding="UTF-8"?>
-<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
-"""
-_KINDS = {str: "string", int: "long", float: "double"}  # all that LightRAG writes
-_RETURN = {"\r": "&#13;"}  # a reader would take it for the end of a line
-_NOT_XML = dict.fromkeys(
-    (*(n for n in range(32) if chr(n) not in "\t\n\r"), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)
-)
 
 
 class NotedRows(dict[str, Row]):
@@ -105,28 +96,6 @@ class NotedGraph(nx.Graph):  # type: ignore[misc]
                 if value is not None and len(key) == length:
                     self._put(key, value)
         self.touched = {}
-
-    def pieces(self) -> Iterator[bytes]:
-        """GraphML, as http://graphml.graphdrawing.org has it. The graph must not change meanwhile.
-
-        networkx builds all of it in memory first: 3 GB and minutes for 200,000 nodes.
-        """
-        keys: dict[tuple[str, str, str], str] = {}
-        for scope, each in (("node", self.nodes(data=True)), ("edge", self.edges(data=True))):
-            for *_, row in each:
-                for name, value in row.items():
-                    keys.setdefault((scope, name, _kind(value)), f"d{len(keys)}")
-        yield _HEAD
-        for (scope, name, kind), key in keys.items():
-            said = f'id="{key}" for="{scope}" attr.name={quoteattr(name)} attr.type="{kind}"'
-            yield f"<key {said}/>\n".encode()
-        yield b'<graph edgedefault="undirected">\n'
-        for name, row in self.nodes(data=True):
-            yield f"<node id={_quoted(name)}>{_data(keys, 'node', row)}</node>\n".encode()
-        for one, other, row in self.edges(data=True):
-            ends = f"source={_quoted(one)} target={_quoted(other)}"
-            yield f"<edge {ends}>{_data(keys, 'edge', row)}</edge>\n".encode()
-        yield b"</graph>\n</graphml>\n"
 
     def add_node(self, name: str, **attributes: Any) -> None:
         self.touched[(name,)] = None
@@ -299,25 +268,6 @@ class NotedVectors:
         if place is None:
             return Change(storage, key)
         return Change(storage, key, self.rows[place], self._room[place].tobytes())
-
-
-def _kind(value: object) -> str:
-    return _KINDS[type(value)]
-
-
-def _escaped(value: object) -> str:
-    return escape(str(value).translate(_NOT_XML), _RETURN)
-
-
-def _quoted(name: str) -> str:
-    return quoteattr(name.translate(_NOT_XML), _RETURN)
-
-
-def _data(keys: Mapping[tuple[str, str, str], str], scope: str, row: Row) -> str:
-    return "".join(
-        f'<data key="{keys[scope, name, _kind(value)]}">{_escaped(value)}</data>'
-        for name, value in row.items()
-    )
 
 
 def _pair(source: str, target: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
+from librarian import collector
 from librarian.database import Database
 from librarian.errors import EngineError
 from librarian.facts import examine
@@ -30,10 +31,12 @@ async def opened(
 ) -> tuple[LightRAG, Holdings]:
     """LightRAG with its storages open, and what tells of them."""
     if database is None:
-        rag = await to_thread.run_sync(build)
-        with translated():
+        with collector.paused(), translated():
+            rag = await to_thread.run_sync(build)
             await rag.initialize_storages()
-        return rag, Files(rag, await to_thread.run_sync(Saving, rag))
+            files = Files(rag, await to_thread.run_sync(Saving, rag))
+        collector.keep()
+        return rag, files
     await examine(database)
     others = client()
     try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
+from librarian import graphml
 from librarian.changes import NAME, Changes, said
 from librarian.durable import write_pieces
 from librarian.errors import LibrarianError
@@ -175,7 +176,7 @@ def _pieces(noted: Noted) -> Iterator[bytes]:
     if isinstance(noted, NotedRows):
         return _rows_pieces(list(noted.items()))
     if isinstance(noted, NotedGraph):
-        return noted.pieces()
+        return graphml.pieces(noted)
     return _vectors_pieces(noted.dimension, list(noted.rows), noted.matrix)
 
 

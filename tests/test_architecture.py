@@ -14,12 +14,13 @@ PACKAGE = ROOT / "librarian"
 #: From the bottom up. A module imports only from its own layer and those below it.
 LAYERS = (
     "errors checks knowledge tokens language database settings portal logbook samples durable"
+    " collector"
     " vectors formats ebooks recognition secret limits sessions",
     "documents conversion wording gate chunking progress pace estimates models decisions turns"
     " tuning account",
     "forces layout mending standing",
-    "catalogue changes noted removed journal edits manifest library whereabouts backup inflight"
-    " calls signals merges quality desk embeddings pulls lexicon borders",
+    "catalogue changes graphml noted removed journal edits manifest library whereabouts backup"
+    " inflight calls signals merges quality desk embeddings pulls lexicon borders",
     "telling evidence lighter recalled saving holdings tables postgres facts copying scope"
     " vector_index translation engine storages editing assembly opening workers intake snapshot"
     " outlook",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from xml.etree import ElementTree
 
 import networkx as nx  # type: ignore[import-untyped]
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nano_vectordb import NanoVectorDB
 
+from librarian import graphml
 from librarian.noted import NotedGraph, NotedRows, NotedVectors, Row
 
 NAMES = st.sampled_from("abcdef")
@@ -144,7 +147,6 @@ def test_many_rows_at_once_come_out_as_those_of_nano_vector_db(tmp_path: Path) -
 WRITTEN = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff", min_codepoint=32)
     | st.sampled_from("\t\n\r<>&\"'"),
-    min_size=1,
 )
 
 
@@ -156,7 +158,10 @@ def test_the_file_of_a_graph_reads_as_the_graph(
     for one, other, text, weight in rows:
         graph.add_node(one, entity_id=one, description=text)
         graph.add_edge(one, other, weight=weight, description=text)
-    read = nx.parse_graphml(b"".join(graph.pieces()).decode())
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.graphml"
+        path.write_bytes(b"".join(graphml.pieces(graph)))
+        read = graphml.read(path)
     assert dict(read.nodes(data=True)) == dict(graph.nodes(data=True))
     assert {frozenset(pair): row for *pair, row in read.edges(data=True)} == {
         frozenset(pair): row for *pair, row in graph.edges(data=True)
@@ -167,4 +172,47 @@ def test_the_file_of_a_graph_reads_as_the_graph(
 def test_the_file_of_a_graph_can_be_read_whatever_is_in_it(text: str) -> None:
     graph = NotedGraph.of(nx.Graph())
     graph.add_edge("one" + text, "other" + text, description=text)
-    assert nx.parse_graphml(b"".join(graph.pieces()).decode()).number_of_edges() == 1
+    assert nx.parse_graphml(b"".join(graphml.pieces(graph)).decode()).number_of_edges() == 1
+
+
+def large_graph() -> nx.Graph:
+    """It is read in several parts."""
+    graph = nx.Graph()
+    for number in range(2_000):
+        text = f"Маяк {number} \"у моря\"</node>\n</graph>\n<data key='d0'>\r & \n</node>\n" * 12
+        graph.add_node(f"Маяк {number}\n", description=text, created_at=number, truncate="")
+        graph.add_edge(f"Маяк {number // 2}\n", f"Маяк {number}\n", weight=number / 3, keywords="")
+    return graph
+
+
+def same(one: nx.Graph, other: nx.Graph) -> bool:
+    return one._node == other._node and one._adj == other._adj
+
+
+def test_a_large_graph_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path, graph = tmp_path / "graph.graphml", large_graph()
+    path.write_bytes(b"".join(graphml.pieces(graph)))
+    assert path.stat().st_size > 2 * graphml.AT_ONCE
+    found, theirs = graphml.read(path), nx.read_graphml(path)
+    assert same(found, graph)
+    assert list(found) == list(graph)
+    assert found.graph == theirs.graph
+    for name, row in theirs.nodes(data=True):
+        assert row == {key: value for key, value in graph.nodes[name].items() if key in row}
+
+
+def test_a_file_of_networkx_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "graph.graphml"
+    nx.write_graphml(large_graph(), path)
+    assert same(graphml.read(path), nx.read_graphml(path))
+
+
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.999])
+def test_a_damaged_file_is_no_graph(tmp_path: Path, left: float) -> None:
+    path = tmp_path / "graph.graphml"
+    data = b"".join(graphml.pieces(large_graph()))
+    path.write_bytes(data[: int(left * len(data))])
+    with pytest.raises(ElementTree.ParseError):
+        graphml.read(path)
+    with pytest.raises(ElementTree.ParseError):
+        nx.read_graphml(path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import networkx as nx
 
+from librarian import graphml
 from librarian.changes import NAME, Change, Changes
 from librarian.noted import NotedGraph, NotedRows
 from tests.bench.processes import Json
@@ -31,7 +32,7 @@ def rows(path: Path) -> dict[str, Json]:
 def graph(folder: Path) -> Any:
     """The graph of LightRAG's folder, empty where there is none."""
     path = folder / GRAPH
-    found = NotedGraph.of(nx.read_graphml(path) if path.exists() else nx.Graph())
+    found = NotedGraph.of(graphml.read(path) if path.exists() else nx.Graph())
     found.replay(_changes(path))
     return found
 
