@@ -14,6 +14,7 @@ from librarian.changes import Change
 
 Row = dict[str, Any]
 Matrix = NDArray[np.float32]
+_said = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` would make one for each
 _GROWS = 2  # times; each growth copies everything once
 _AT_ONCE = 256  # rows; memory that is used again costs less than memory that is new
 
@@ -79,7 +80,7 @@ class NotedGraph(nx.Graph):  # type: ignore[misc]
     def changed(self, storage: str) -> list[Change]:
         """What has changed since this was asked last."""
         keys, self.touched = self.touched, {}
-        return [Change(storage, json.dumps(key, ensure_ascii=False), self._at(key)) for key in keys]
+        return [Change(storage, _said(key), self._at(key)) for key in keys]
 
     def unsaved(self, changes: Iterable[Change]) -> None:
         """Says that these could not be written."""

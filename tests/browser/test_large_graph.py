@@ -24,7 +24,7 @@ EARLIER = "It is being read anew."
 ENDED = "[data-test-script-state=notRunning]"  # the page's run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """A library with a large graph, of which no document tells: it is not read unasked."""
     home = tmp_path_factory.mktemp("large") / "library"
