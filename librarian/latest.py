@@ -16,7 +16,8 @@ from librarian.knowledge import Graph
 log = logging.getLogger(__name__)
 
 LARGE = 20_000  # entities; so many take about a second
-LOOK_S = 5.0
+LOOK_S = 3.0
+LOOKS = 3
 
 
 class Source(Protocol):
@@ -84,11 +85,16 @@ class LatestGraph:
         return Shown(graph=graph, current=current, reading=self.readings)
 
     async def keep(self, wanted: Callable[[], bool]) -> None:
-        """Reads it when an earlier one was shown, and while `wanted`; ends when cancelled."""
+        """Reads it when an earlier one was shown, and while `wanted`; ends when cancelled.
+
+        That has to be so at several looks: people come just after a library was opened.
+        """
+        looks = 0
         while True:
             with anyio.move_on_after(self._look_s):
                 await self._wanted.wait()
-            if not (self._wanted.is_set() or wanted()):
+            looks = looks + 1 if wanted() else 0
+            if not (self._wanted.is_set() or looks >= LOOKS):
                 continue
             self._wanted = anyio.Event()
             try:

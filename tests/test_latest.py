@@ -12,7 +12,7 @@ import pytest
 from librarian.documents import Document, Status, document_id
 from librarian.errors import LibrarianError
 from librarian.knowledge import Entity, Graph
-from librarian.latest import LARGE, LOOK_S, LatestGraph
+from librarian.latest import LARGE, LOOK_S, LOOKS, LatestGraph
 from librarian.library import Library
 from librarian.models.offline import OfflineModel
 from librarian.settings import Settings
@@ -143,6 +143,15 @@ async def test_it_is_read_unasked_when_there_is_leisure() -> None:
         library.grow()
         await until_read(graph, 2)
     assert library.begun == 2
+
+
+async def test_a_moment_of_leisure_is_not_enough() -> None:
+    """People come just after a library was opened."""
+    library, looks = Source(entities=LARGE), iter([True] * (LOOKS - 1) + [False] * 5)
+    graph = latest_of(library, look_s=0.01)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await graph.keep(lambda: next(looks))
+    assert library.begun == 0
 
 
 async def test_a_reading_that_fails_is_begun_again_by_who_asks_next(
