@@ -63,11 +63,12 @@ def test_the_graph_is_shown_as_it_was_until_the_newer_one_is_there(
     insert(library, "мыс.txt", OTHER)
     library.until(processed, "the book to be processed")
     page.reload()
-    page.get_by_text(EARLIER).wait_for()
+    newer = page.get_by_role("button", name="Show it as it is now")
+    page.get_by_text(EARLIER).or_(newer).wait_for()  # a quick machine has read it by now
     page.get_by_text(f"{LARGE:,} entities and 0 relations").wait_for()
-    page.get_by_role("button", name="Show it as it is now").click()
+    newer.click()
     page.get_by_text(f"{LARGE:,} entities and 0 relations").wait_for(state="detached")
-    page.get_by_role("button", name="Show it as it is now").wait_for(state="detached")
+    newer.wait_for(state="detached")
     assert page.get_by_text(EARLIER).count() == 0
 
     insert(library, "маяк.txt", BOOK)
