@@ -22,7 +22,10 @@ def keep() -> None:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """While very much is made, and nothing thrown away: looks at it are half of the time."""
+    """While very much is made, and nothing thrown away: looks at it are half of the time.
+
+    Of two at once, the one that ends first lets it look again; it is never left off.
+    """
     gc.disable()
     try:
         yield

@@ -129,7 +129,7 @@ class Rooms:
         if self.engine is None or self.engine.holdings.waiting_for is not None:
             return False
         busy = self.indexing is not None and self.indexing.busy
-        return not busy and sum(each.entities or 0 for each in self._documents) >= LARGE
+        return not busy and sum(each.entities for each in self._documents) >= LARGE
 
     async def clear_answers(self, what: str) -> None:
         """Forgets answers of the model; `what` is one of `CACHES`.
