@@ -147,10 +147,17 @@ async def test_it_is_read_unasked_when_there_is_leisure() -> None:
 
 async def test_a_moment_of_leisure_is_not_enough() -> None:
     """People come just after a library was opened."""
-    library, looks = Source(entities=LARGE), iter([True] * (LOOKS - 1) + [False] * 5)
-    graph = latest_of(library, look_s=0.01)
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await graph.keep(lambda: next(looks))
+    library, seen = Source(entities=LARGE), iter([True] * (LOOKS - 1) + [False] * 2)
+    graph, over = latest_of(library, look_s=0.01), anyio.Event()
+
+    def wanted() -> bool:
+        if (look := next(seen, None)) is None:
+            over.set()
+        return bool(look)
+
+    async with kept(graph, wanted):
+        with anyio.fail_after(20):
+            await over.wait()
     assert library.begun == 0
 
 
